@@ -1,0 +1,3 @@
+module github.com/computemarket/computemarket
+
+go 1.26.0
