@@ -1,0 +1,158 @@
+package priceboard
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"sync"
+)
+
+// Bands are the quartiles of the prices in the window.
+type Bands struct {
+	P25, Median, P75 uint64
+	N                int // prices in the window
+}
+
+// Offer is a price and what the caller knows about it.
+type Offer struct {
+	Price uint64
+
+	// Party is who made the offer, in any form that is the same each time. It
+	// matters with [Options.MaxPerParty] only.
+	Party string
+
+	// Derived marks a price that was made from this board's own bands. It is
+	// not recorded: the bands must not follow themselves.
+	Derived bool
+}
+
+// Board is a sliding window of prices. Make one with [New] or [Open]. All its
+// methods are safe for concurrent use.
+type Board struct {
+	opts  Options
+	shown *published // written under mu, read without
+
+	mu      sync.Mutex
+	prices  *sorted // the window in ascending order
+	queue   queue   // the window in order of arrival
+	changes uint64  // how often the window has changed
+
+	keeper // saving.go
+}
+
+// queue is a window in order of arrival: a ring, or a roster if the board limits
+// what one party may hold.
+type queue interface {
+	// push puts in a price. If one had to leave for it, push returns that one
+	// and true.
+	push(price uint64, party string) (left uint64, full bool)
+	// restore is push for a price whose party is not known.
+	restore(price uint64)
+	// appendTo appends the prices to dst, oldest first.
+	appendTo(dst []uint64) []uint64
+	reset()
+}
+
+// New returns an empty board that lives in memory; nil options take the
+// defaults.
+//
+// Possible errors: [ErrOptions].
+func New(opts *Options) (*Board, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Board{opts: o, shown: new(published), prices: newSorted(o.Window), keeper: newKeeper()}
+	if o.MaxPerParty > 0 {
+		b.queue = newRoster(o.Window, o.MaxPerParty)
+	} else {
+		b.queue = newRing(o.Window)
+	}
+	return b, nil
+}
+
+// Record adds a price that nothing more is known about. Any uint64 is a price.
+func (b *Board) Record(price uint64) { b.record(price, "") }
+
+// RecordOffer adds the price of an offer, unless it is derived.
+func (b *Board) RecordOffer(o Offer) {
+	if !o.Derived {
+		b.record(o.Price, o.Party)
+	}
+}
+
+func (b *Board) record(price uint64, party string) {
+	b.mu.Lock()
+	if left, full := b.queue.push(price, party); full {
+		b.prices.replace(left, price)
+	} else {
+		b.prices.add(price)
+	}
+	b.changes++
+	b.shown.set(b.prices.n, &b.prices.values)
+	b.mu.Unlock()
+}
+
+// Bands returns the bands as the last completed Record left them. ok is false,
+// and the prices are zero, while the window holds fewer than
+// [Options.MinSamples] prices; N is set in any case.
+//
+// Bands takes no lock, allocates nothing and does not wait for writers.
+func (b *Board) Bands() (bands Bands, ok bool) {
+	n, p25, median, p75 := b.shown.get()
+	if n < b.opts.MinSamples {
+		return Bands{N: n}, false
+	}
+	return Bands{p25, median, p75, n}, true
+}
+
+// Quantile returns the price at index floor(n·q) of the n sorted prices, and the
+// highest at q = 1. It takes the board's lock, and the time grows with the
+// window: about a microsecond at a million prices.
+//
+// Possible errors: [ErrQuantile], [ErrNoBands].
+func (b *Board) Quantile(q float64) (uint64, error) {
+	if !(q >= 0 && q <= 1) { // so NaN is refused too
+		return 0, fmt.Errorf("%w: %v", ErrQuantile, q)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.prices.n < b.opts.MinSamples {
+		return 0, fmt.Errorf("%w: %d of %d", ErrNoBands, b.prices.n, b.opts.MinSamples)
+	}
+	return b.prices.at(rank(b.prices.n, q)), nil
+}
+
+// BacklogAdjustedBid returns median × (1 + backlog/window), rounded up, where
+// backlog is the number of jobs waiting and window is [Options.Window]: with a
+// window's worth of jobs waiting, the bid is twice the median. A bid beyond
+// uint64 is the largest uint64. ok is false when there are no bands.
+func (b *Board) BacklogAdjustedBid(backlog uint64) (bid uint64, ok bool) {
+	bands, ok := b.Bands()
+	if !ok {
+		return 0, false
+	}
+	window := uint64(b.opts.Window)
+	hi, lo := bits.Mul64(bands.Median, backlog)
+	lo, carry := bits.Add64(lo, window-1, 0) // rounds up
+	hi += carry
+	if hi >= window {
+		return math.MaxUint64, true
+	}
+	extra, _ := bits.Div64(hi, lo, window)
+	bid, carry = bits.Add64(bands.Median, extra, 0)
+	if carry > 0 {
+		return math.MaxUint64, true
+	}
+	return bid, true
+}
+
+// Reset empties the window. There are no bands until prices are recorded again.
+func (b *Board) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.prices.reset()
+	b.queue.reset()
+	b.changes++
+	b.shown.set(0, &b.prices.values)
+}

@@ -1,0 +1,51 @@
+package priceboard
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrOptions reports an option out of its range. It is the caller's
+	// mistake; nothing was made.
+	ErrOptions = errors.New("priceboard: bad option")
+
+	// ErrQuantile reports a quantile that is not a number from 0 to 1.
+	ErrQuantile = errors.New("priceboard: quantile not within 0 and 1")
+
+	// ErrNoBands reports that the window holds fewer than
+	// [Options.MinSamples] prices. Record more and ask again.
+	ErrNoBands = errors.New("priceboard: too few prices")
+
+	// ErrNoStore reports a save, or an Open, of a board without a store.
+	ErrNoStore = errors.New("priceboard: no store")
+
+	// ErrClosed reports the use of a board or store after its Close.
+	ErrClosed = errors.New("priceboard: closed")
+
+	// ErrInUse reports that another board holds the store, in this process or
+	// another. It can be opened once that board is closed or its process gone.
+	ErrInUse = errors.New("priceboard: store in use by another board")
+
+	// ErrNoSnapshot reports a store in which nothing has been saved.
+	ErrNoSnapshot = errors.New("priceboard: nothing saved")
+
+	// ErrCorrupt reports saved bytes that are not a snapshot: damaged, cut
+	// short, or of an unknown version. See [CorruptError] for where they went.
+	ErrCorrupt = errors.New("priceboard: damaged snapshot")
+
+	// ErrSnapshot reports a snapshot that cannot be saved: a window of 0, or
+	// more prices than the window or the format can hold. Nothing was written.
+	ErrSnapshot = errors.New("priceboard: invalid snapshot")
+)
+
+// CorruptError is what [FileStore.Load] returns for a damaged file, once the
+// file is out of the way of the next save. It wraps [ErrCorrupt].
+type CorruptError struct {
+	Aside string // where the file is now
+	Err   error  // what is wrong with it
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("%v (kept as %s)", e.Err, e.Aside) }
+
+func (e *CorruptError) Unwrap() error { return e.Err }
