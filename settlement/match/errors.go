@@ -1,0 +1,46 @@
+package match
+
+import "errors"
+
+// Errors of orders. Whoever sent the order has to change it; nothing was
+// written. A lane that is not declared gives admission.ErrLane.
+var (
+	// ErrID reports an order id that is empty, longer than [MaxID] bytes, not
+	// UTF-8, or that contains '|', which separates the parts of a job id.
+	ErrID = errors.New("match: bad order id")
+
+	// ErrAccount reports an account that is empty, longer than [MaxAccount]
+	// bytes or not UTF-8.
+	ErrAccount = errors.New("match: bad account")
+
+	// ErrSide reports a side that is neither [Bid] nor [Ask].
+	ErrSide = errors.New("match: unknown side")
+
+	// ErrUnits reports zero units or more than [MaxUnits].
+	ErrUnits = errors.New("match: bad number of units")
+
+	// ErrPrice reports a bid whose units times price overflow a uint64: nobody
+	// could owe it.
+	ErrPrice = errors.New("match: units times price overflow")
+
+	// ErrExpired reports an order whose time was over when it came.
+	ErrExpired = errors.New("match: order already expired")
+
+	// ErrRepeated reports an order id that is in the book, or whose last units
+	// are still in flight. Order ids are never used twice: see [Book].
+	ErrRepeated = errors.New("match: order id repeated")
+
+	// ErrFull reports a lane that holds as many orders as [Options.Capacity]
+	// allows. It passes when orders leave.
+	ErrFull = errors.New("match: lane is full")
+
+	// ErrUnknown reports an order id that is not in the book: it was never
+	// there, or it was filled, cancelled or has expired. The sender of a cancel
+	// that came too late gets it.
+	ErrUnknown = errors.New("match: no such order")
+)
+
+// ErrClosed reports a [Match] of which the side in question has already been
+// committed, released or dropped. It is a mistake of the caller's; the book is
+// as it was.
+var ErrClosed = errors.New("match: match already closed")

@@ -1,0 +1,484 @@
+package match
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/computemarket/computemarket/admission"
+)
+
+var sweep = flag.Int("sweep", 1, "how many times as many random tapes to run")
+
+// errs are the sentinels that book and model must agree on.
+var errs = []error{
+	ErrID, ErrAccount, ErrSide, ErrUnits, ErrPrice, ErrExpired, ErrRepeated, ErrFull,
+	ErrUnknown, ErrClosed, admission.ErrLane,
+}
+
+func sentinel(err error) error {
+	for _, e := range errs {
+		if errors.Is(err, e) {
+			return e
+		}
+	}
+	return err
+}
+
+// player runs operations, drawn from bytes, against a book and its model, and
+// fails at the first difference.
+type player struct {
+	t     testing.TB
+	data  []byte
+	book  *Book
+	model *naive
+	now   time.Time
+
+	flying []Match // proposed and not closed
+	open   [][2]bool
+}
+
+const modelCapacity = 20
+
+func play(t testing.TB, data []byte) {
+	book, err := NewBook(&Options{Capacity: modelCapacity})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &player{t: t, data: data, book: book, model: newNaive(modelCapacity), now: epoch}
+	for len(p.data) > 0 {
+		p.step()
+		p.compare()
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	// A pass without limit leaves nothing that crosses.
+	for _, lane := range admission.Lanes {
+		p.propose(lane, math.MaxInt)
+		p.uncrossed(lane)
+	}
+	// Close everything: what is in flight must come back or be taken out.
+	for len(p.flying) > 0 {
+		p.close(0)
+		p.compare()
+	}
+	if s := book.Stats(admission.Consumer).Matches + book.Stats(admission.Industrial).Matches; s != 0 {
+		t.Errorf("%d matches in flight after all are closed", s)
+	}
+}
+
+// draw returns a number below n; a tape that has ended gives zeros.
+func (p *player) draw(n int) int {
+	if len(p.data) == 0 {
+		return 0
+	}
+	x := int(p.data[0])
+	p.data = p.data[1:]
+	return x % n
+}
+
+func (p *player) id() string { return fmt.Sprintf("o%d", p.draw(48)) }
+
+// price is mostly one of a few neighbours, so that levels are shared and cross.
+func (p *player) price() uint64 {
+	switch x := p.draw(16); x {
+	case 14:
+		return 0
+	case 15:
+		return math.MaxUint64
+	default:
+		return 100 + uint64(x%7)
+	}
+}
+
+func (p *player) units() uint64 {
+	switch x := p.draw(32); x {
+	case 30:
+		return 0
+	case 31:
+		return MaxUnits + uint64(p.draw(2))
+	default:
+		return uint64(1 + x%6)
+	}
+}
+
+func (p *player) step() {
+	switch op := p.draw(32); {
+	case op < 14:
+		o := Order{
+			ID: p.id(), Account: string(rune('A' + p.draw(3))), Lane: admission.Lane(1 + p.draw(2)),
+			Side: Side(1 + p.draw(2)), Units: p.units(), Price: p.price(),
+		}
+		if x := p.draw(8); x < 3 {
+			o.Expires = p.now.Add(time.Duration(x) * time.Second)
+		}
+		got, err := p.book.Submit(o, p.now)
+		want, wantErr := p.model.submit(o, p.now)
+		p.same("submit", got, want, err, wantErr)
+	case op < 17:
+		id := p.id()
+		got, err := p.book.Cancel(id)
+		want, wantErr := p.model.cancel(id)
+		p.same("cancel", got, want, err, wantErr)
+	case op < 19:
+		id, units, price := p.id(), p.units(), p.price()
+		_, err := p.book.Replace(id, units, price, p.now)
+		wantErr := p.model.replace(id, units, price)
+		p.same("replace", 0, 0, err, wantErr)
+	case op < 21:
+		p.now = p.now.Add(time.Duration(p.draw(3)) * time.Second)
+		var got []string
+		for _, r := range p.book.Expire(nil, p.now) {
+			got = append(got, r.ID)
+		}
+		if want := p.model.expire(p.now); !slices.Equal(got, want) {
+			p.t.Errorf("expire: %v, model %v", got, want)
+		}
+	case op < 25:
+		p.propose(admission.Lanes[p.draw(2)], p.draw(5))
+	default:
+		if len(p.flying) > 0 {
+			p.close(p.draw(len(p.flying)))
+		}
+	}
+}
+
+func (p *player) propose(lane admission.Lane, max int) {
+	got := p.book.Propose(nil, lane, max)
+	want := p.model.propose(lane, max)
+	if !slices.EqualFunc(got, want, func(g, w Match) bool { return g.public() == w }) {
+		p.t.Errorf("propose %v at most %d:\n got %v\nwant %v", lane, max, got, want)
+	}
+	for _, m := range got {
+		if m.Buyer == m.Provider {
+			p.t.Errorf("%v: an account deals with itself", m)
+		}
+		p.flying = append(p.flying, m)
+		p.open = append(p.open, [2]bool{true, true})
+	}
+}
+
+// public is a match without its reservation.
+func (m Match) public() Match {
+	m.slot, m.number = 0, 0
+	return m
+}
+
+// close ends match i, or one side of it, in one of the ways there are.
+func (p *player) close(i int) {
+	m, open := p.flying[i], &p.open[i]
+	if *open == [2]bool{true, true} && p.draw(2) == 0 {
+		if p.draw(2) == 0 {
+			p.name(m)
+		}
+		if err := p.book.Commit(m); err != nil {
+			p.t.Errorf("commit: %v", err)
+		}
+		p.model.commit(m)
+		*open = [2]bool{}
+	} else {
+		s := Side(1 + p.draw(2))
+		if !open[s-1] {
+			// Closed already: an error, and nothing may change.
+			if err := p.book.Release(m, s); !errors.Is(err, ErrClosed) {
+				p.t.Errorf("second release: %v", err)
+			}
+			if err := p.book.Commit(m); !errors.Is(err, ErrClosed) {
+				p.t.Errorf("commit after release: %v", err)
+			}
+			s = 3 - s
+		}
+		var err error
+		if p.draw(3) == 0 {
+			err = p.book.Drop(m, s)
+			p.model.drop(m, s)
+		} else {
+			err = p.book.Release(m, s)
+			p.model.release(m, s)
+		}
+		if err != nil {
+			p.t.Errorf("close %v: %v", s, err)
+		}
+		open[s-1] = false
+	}
+	if *open == [2]bool{} {
+		p.flying = slices.Delete(p.flying, i, i+1)
+		p.open = slices.Delete(p.open, i, i+1)
+		if err := p.book.Commit(m); !errors.Is(err, ErrClosed) {
+			p.t.Errorf("commit of a closed match: %v", err)
+		}
+	}
+}
+
+func (p *player) name(m Match) {
+	id, err := p.book.JobID(m)
+	again, err2 := p.book.JobID(m)
+	if err != nil || err2 != nil || id != again {
+		p.t.Errorf("job id %q, %v, then %q, %v", id, err, again, err2)
+	}
+	j, ok := ParseJob(id)
+	if !ok || j.Bid != m.Bid || j.Ask != m.Ask || j.Units != m.Units {
+		p.t.Errorf("job id %q does not say what %v is", id, m)
+	}
+}
+
+func (p *player) same(op string, got, want uint64, err, wantErr error) {
+	p.t.Helper()
+	if got != want || sentinel(err) != sentinel(wantErr) {
+		p.t.Errorf("%s: %d, %v; model %d, %v", op, got, err, want, wantErr)
+	}
+}
+
+// uncrossed checks that no two open orders could still trade.
+func (p *player) uncrossed(lane admission.Lane) {
+	for _, b := range p.model.side(lane, Bid) {
+		for _, a := range p.model.side(lane, Ask) {
+			if b.Price >= a.Price && b.Account != a.Account {
+				p.t.Errorf("%v: bid %v and ask %v still cross after a pass", lane, b.Order, a.Order)
+			}
+		}
+	}
+}
+
+// compare checks everything that can be seen of the book against the model, and
+// the book against itself.
+func (p *player) compare() {
+	p.t.Helper()
+	var want []Resting
+	for _, o := range p.model.orders {
+		if o.Units > 0 {
+			want = append(want, Resting{Order: o.Order, Seq: o.seq, InFlight: o.held})
+		}
+	}
+	slices.SortFunc(want, func(x, y Resting) int { return int(x.Seq) - int(y.Seq) })
+	got := p.book.Snapshot()
+	if !slices.EqualFunc(got, want, func(g, w Resting) bool {
+		if !g.Expires.Equal(w.Expires) {
+			return false
+		}
+		g.Since, g.Expires, w.Expires, g.Filled = time.Time{}, time.Time{}, time.Time{}, 0
+		return g == w
+	}) {
+		p.t.Errorf("snapshot:\n got %v\nwant %v", got, want)
+	}
+	for _, lane := range admission.Lanes {
+		for _, s := range []Side{Bid, Ask} {
+			var levels []Level
+			for _, o := range p.model.side(lane, s) {
+				if n := len(levels); n == 0 || levels[n-1].Price != o.Price {
+					levels = append(levels, Level{Price: o.Price})
+				}
+				levels[len(levels)-1].Units += o.open()
+			}
+			depth := p.book.Depth(nil, lane, s, 100)
+			for i := range depth {
+				depth[i].Orders = 0
+			}
+			if !slices.Equal(depth, levels) {
+				p.t.Errorf("depth of %v %v: %v, model %v", lane, s, depth, levels)
+			}
+		}
+	}
+	p.book.verify(p.t)
+}
+
+// verify checks the structure of a book: every invariant that the code relies
+// on.
+func (b *Book) verify(t testing.TB) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var onLadder, expiring int
+	for ln := range b.lanes {
+		for s := range b.lanes[ln].sides {
+			l := &b.lanes[ln].sides[s]
+			count, last := 0, uint64(0)
+			for i, bl := range l.blocks {
+				if bl.n == 0 || bl.n > blockLen || l.lows[i] != bl.keys[0] {
+					t.Errorf("block %d: %d levels, low %d, first key %d", i, bl.n, l.lows[i], bl.keys[0])
+				}
+				for k := range bl.n {
+					if key := bl.keys[k]; (i > 0 || k > 0) && key <= last {
+						t.Errorf("keys %d, %d out of order", last, key)
+					}
+					last = bl.keys[k]
+					lv := bl.levels[k]
+					count += b.verifyLevel(t, lv, last^l.flip, uint8(ln), uint8(s))
+				}
+			}
+			if count != b.lanes[ln].counts[s] {
+				t.Errorf("lane %d side %d counts %d, has %d", ln, s, b.lanes[ln].counts[s], count)
+			}
+			onLadder += count
+		}
+	}
+	for i, slot := range b.expiries {
+		if int(b.orders[slot].heap) != i+1 {
+			t.Errorf("expiry %d is of order %d, which says %d", i, slot, b.orders[slot].heap)
+		}
+		if i > 0 && b.sooner(slot, b.expiries[(i-1)/2]) {
+			t.Errorf("expiry %d comes before its parent", i)
+		}
+	}
+	held := make(map[uint32]uint64)
+	for _, r := range b.held {
+		for _, slot := range r.orders {
+			if slot != 0 {
+				held[slot] += r.units
+			}
+		}
+	}
+	taken := 0
+	for slot := 1; slot < len(b.orders); slot++ {
+		p := &b.orders[slot]
+		if p.left == 0 && p.held == 0 {
+			continue // free
+		}
+		taken++
+		if p.held != held[uint32(slot)] {
+			t.Errorf("order %q: %d in flight, the reservations say %d", p.id, p.held, held[uint32(slot)])
+		}
+		if (p.level != 0) != (p.left > 0) {
+			t.Errorf("order %q: level %d, left %d", p.id, p.level, p.left)
+		}
+		if p.level != 0 && b.cold[slot].expires != never {
+			expiring++
+		}
+		if pos, ok := b.index.find(p.id, b.index.tag(p.id), b.orders); !ok || b.index.cells[pos].slot != uint32(slot) {
+			t.Errorf("order %q is not in the index", p.id)
+		}
+	}
+	if taken != b.index.n || expiring != len(b.expiries) {
+		t.Errorf("%d orders and %d expiring, index has %d, heap %d", taken, expiring, b.index.n, len(b.expiries))
+	}
+}
+
+func (b *Book) verifyLevel(t testing.TB, lv uint32, price uint64, lane, side uint8) (n int) {
+	l := &b.levels[lv]
+	if l.price != price || l.lane != lane || l.side != side {
+		t.Errorf("level %d: %+v, want price %d, lane %d, side %d", lv, *l, price, lane, side)
+	}
+	units, prev, seq := uint64(0), uint32(0), uint64(0)
+	for slot := l.head; slot != 0; slot = b.orders[slot].next {
+		p := &b.orders[slot]
+		if p.prev != prev || p.level != lv || p.price != price {
+			t.Errorf("order %q: prev %d, level %d, price %d", p.id, p.prev, p.level, p.price)
+		}
+		if s := b.stamps[slot] >> 8; s <= seq {
+			t.Errorf("order %q: %d after %d in one queue", p.id, s, seq)
+		}
+		seq, prev = b.stamps[slot]>>8, slot
+		units += open(p.left, p.held)
+		n++
+	}
+	if l.tail != prev || int(l.n) != n || l.open != units || n == 0 {
+		t.Errorf("level at %d: tail %d, n %d, open %d; want %d, %d, %d", price, l.tail, l.n, l.open, prev, n, units)
+	}
+	return n
+}
+
+// TestTapes plays random tapes against the naive book. -sweep multiplies them.
+func TestTapes(t *testing.T) {
+	n := 300 * *sweep
+	if testing.Short() {
+		n /= 10
+	}
+	for seed := range n {
+		rng := rand.New(rand.NewPCG(7, uint64(seed)))
+		data := make([]byte, 2000)
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		play(t, data)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func FuzzBook(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21})
+	// A bid and an ask that meet, a pass, a commit.
+	f.Add([]byte{0, 1, 0, 0, 0, 0, 3, 7, 0, 2, 1, 0, 1, 0, 3, 7, 21, 0, 4, 25, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) { play(t, data) })
+}
+
+// TestManyLevels plays a tape that is all price levels: blocks split, thin out
+// and join, from either end and from the middle.
+func TestManyLevels(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for _, draw := range []func(i int) uint64{
+		func(i int) uint64 { return uint64(i) },
+		func(i int) uint64 { return math.MaxUint64>>25 - uint64(i) },
+		func(int) uint64 { return rng.Uint64N(1 << 39) },
+		func(int) uint64 { return rng.Uint64N(50) },
+	} {
+		b, _ := NewBook(nil)
+		var ids []string
+		want := make(map[uint64]int)
+		price := make(map[string]uint64)
+		submit := func(i int) {
+			o := Order{
+				ID: fmt.Sprint(i), Account: "a", Lane: admission.Consumer, Side: Side(1 + i%2), Units: 1, Price: draw(i),
+			}
+			if _, err := b.Submit(o, epoch); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, o.ID)
+			if o.Side == Ask {
+				want[o.Price]++
+				price[o.ID] = o.Price
+			}
+		}
+		cancel := func(i int) {
+			id := ids[i]
+			ids = slices.Delete(ids, i, i+1)
+			if _, err := b.Cancel(id); err != nil {
+				t.Fatal(err)
+			}
+			if p, ok := price[id]; ok {
+				if want[p]--; want[p] == 0 {
+					delete(want, p)
+				}
+			}
+		}
+		verify := func() {
+			b.verify(t)
+			depth := b.Depth(nil, admission.Consumer, Ask, math.MaxInt)
+			if len(depth) != len(want) {
+				t.Fatalf("%d levels, want %d", len(depth), len(want))
+			}
+			for i, l := range depth {
+				if want[l.Price] != l.Orders || i > 0 && l.Price <= depth[i-1].Price {
+					t.Fatalf("level %d: %+v, want %d orders", i, l, want[l.Price])
+				}
+			}
+		}
+		for i := range 4000 {
+			submit(i)
+			if i%3 == 2 {
+				cancel(rng.IntN(len(ids)))
+			}
+		}
+		verify()
+		slices.SortFunc(ids, func(x, y string) int { return len(x) - len(y) })
+		for len(ids) > 200 {
+			cancel(rng.IntN(1 + len(ids)/2))
+		}
+		verify()
+		blocks := len(b.lanes[0].sides[0].blocks) + len(b.lanes[0].sides[1].blocks)
+		if blocks > 20 {
+			t.Errorf("%d blocks for at most 200 levels", blocks)
+		}
+		for len(ids) > 0 {
+			cancel(0)
+		}
+		verify()
+	}
+}
