@@ -1,0 +1,59 @@
+package workload
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrSlice reports a slice that cannot be run as it stands: an ID that is
+	// empty, longer than [MaxID] or not UTF-8, or an input that was never set.
+	// Nothing was read.
+	ErrSlice = errors.New("workload: invalid slice")
+
+	// ErrKind reports a kind for which the Runner has no job. Nothing was read.
+	ErrKind = errors.New("workload: no job for this kind")
+
+	// ErrMismatch reports a slice ID that was run before with another kind or
+	// another input. The earlier proof stands. Give other work another ID.
+	ErrMismatch = errors.New("workload: slice ID was used for other work")
+
+	// ErrProof reports a [SliceProof] whose output is not its reference. It earns
+	// no payout.
+	ErrProof = errors.New("workload: output does not match the reference")
+
+	// ErrRange reports a byte range that is empty or does not lie within the
+	// slice.
+	ErrRange = errors.New("workload: range outside the slice")
+
+	// ErrRangeProof reports a range proof, or an outboard, that does not fit the
+	// hash or the range. Ask another holder for it.
+	ErrRangeProof = errors.New("workload: invalid range proof")
+
+	// ErrHash reports a text that is not 64 hexadecimal digits.
+	ErrHash = errors.New("workload: invalid hash")
+
+	// ErrOptions reports options that contradict their documentation.
+	ErrOptions = errors.New("workload: invalid options")
+)
+
+// errGoexit stands for the result of work whose goroutine was ended under it by
+// the caller's code.
+var errGoexit = errors.New("workload: runtime.Goexit in a job or reader")
+
+// A PanicError is what [Runner.Run] returns when a Job, or the reader behind an
+// Input, panicked. The process and the Runner live on.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // of the goroutine that panicked
+}
+
+// Error names the panic's value; Stack is for the log.
+func (e *PanicError) Error() string { return fmt.Sprintf("workload: panic: %v", e.Value) }
+
+// Unwrap returns the panic's value when that was an error, such as
+// [runtime.Error].
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
