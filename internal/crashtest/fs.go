@@ -1,0 +1,115 @@
+// Package crashtest runs a store on a file system in memory that crashes or
+// fails at write 1, 2, 3 … until none is left, and lets the test look at what
+// the disk then holds.
+package crashtest
+
+import (
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// hookFS calls before ahead of every operation that changes the disk. An error
+// of before fails the operation; partial says that a write first puts half of
+// its bytes down.
+type hookFS struct {
+	vfs.FS
+	before func() (partial bool, err error)
+}
+
+func (h *hookFS) do(op func() error) error {
+	if _, err := h.before(); err != nil {
+		return err
+	}
+	return op()
+}
+
+func (h *hookFS) file(open func() (vfs.File, error)) (f vfs.File, err error) {
+	if _, err := h.before(); err != nil {
+		return nil, err
+	}
+	if f, err = open(); err != nil {
+		return nil, err
+	}
+	return &hookFile{File: f, hook: h}, nil
+}
+
+func (h *hookFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return h.file(func() (vfs.File, error) { return h.FS.Create(name, c) })
+}
+
+func (h *hookFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return h.file(func() (vfs.File, error) { return h.FS.OpenReadWrite(name, c, opts...) })
+}
+
+func (h *hookFS) ReuseForWrite(o, n string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	// In two steps: MemFS.ReuseForWrite takes a lock twice, which deadlocks with
+	// a CrashClone in between.
+	if err := h.Rename(o, n); err != nil {
+		return nil, err
+	}
+	return h.OpenReadWrite(n, c)
+}
+
+func (h *hookFS) OpenDir(name string) (vfs.File, error) {
+	f, err := h.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &hookFile{File: f, hook: h}, nil
+}
+
+func (h *hookFS) Link(o, n string) error { return h.do(func() error { return h.FS.Link(o, n) }) }
+
+func (h *hookFS) Rename(o, n string) error { return h.do(func() error { return h.FS.Rename(o, n) }) }
+
+func (h *hookFS) Remove(n string) error { return h.do(func() error { return h.FS.Remove(n) }) }
+
+func (h *hookFS) MkdirAll(n string, perm fs.FileMode) error {
+	return h.do(func() error { return h.FS.MkdirAll(n, perm) })
+}
+
+func (h *hookFS) Unwrap() vfs.FS { return h.FS }
+
+type hookFile struct {
+	vfs.File
+	hook *hookFS
+}
+
+func (f *hookFile) Write(p []byte) (int, error) {
+	partial, err := f.hook.before()
+	if err == nil {
+		return f.File.Write(p)
+	}
+	if !partial {
+		return 0, err
+	}
+	n, werr := f.File.Write(p[:len(p)/2])
+	if werr != nil {
+		err = werr
+	}
+	return n, err
+}
+
+func (f *hookFile) Sync() error     { return f.hook.do(f.File.Sync) }
+func (f *hookFile) SyncData() error { return f.hook.do(f.File.SyncData) }
+
+func (f *hookFile) SyncTo(length int64) (full bool, err error) {
+	err = f.hook.do(func() error {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// counter numbers the operations from 1.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) next() int { return int(c.n.Add(1)) }
+
+// Hook returns disk with before called ahead of every operation that changes
+// it; an error of before fails the operation.
+func Hook(disk vfs.FS, before func() error) vfs.FS {
+	return &hookFS{FS: disk, before: func() (bool, error) { return false, before() }}
+}
