@@ -10,6 +10,7 @@
 //	workload           run slices, proof hashes
 //	admission          lanes, capacity, fee comfort, fair share
 //	priceboard         sliding window, quantile bands, persistence
+//	receipt            receipts, their keys, the append-only log
 //	settlement/match   order book and match loop
 //
 // A core package imports neither a database nor a metrics system. Stores and

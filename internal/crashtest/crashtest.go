@@ -28,8 +28,22 @@ type Check func(disk vfs.FS, seed uint64, acked int) error
 // synced at the point, the disk keeps nothing, all, or a random part.
 func Crash(t *testing.T, points int, work Work, check Check) {
 	t.Helper()
+	seen, err := FindCrash(points, work, check)
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d crash points", seen)
+}
+
+// FindCrash is Crash without a test: it returns the error of the first point
+// that failed, and how many points it saw.
+func FindCrash(points int, work Work, check Check) (int, error) {
 	var seen atomic.Int64
-	var failed atomic.Bool
+	var first atomic.Pointer[error]
+	fail := func(format string, args ...any) {
+		err := fmt.Errorf(format, args...)
+		first.CompareAndSwap(nil, &err)
+	}
 	type point struct {
 		disk       *vfs.MemFS
 		seed       uint64
@@ -41,12 +55,11 @@ func Crash(t *testing.T, points int, work Work, check Check) {
 	for range runtime.GOMAXPROCS(0) {
 		checkers.Go(func() {
 			for p := range todo {
-				if failed.Load() {
+				if first.Load() != nil {
 					continue
 				}
 				if err := guard(func() error { return check(p.disk, p.seed, p.acked) }); err != nil {
-					failed.Store(true)
-					t.Errorf("seed %d, crash at write %d (%d steps acknowledged, %d %% of unsynced data kept): %v",
+					fail("seed %d, crash at write %d (%d steps acknowledged, %d %% of unsynced data kept): %w",
 						p.seed, p.k, p.acked, p.percent, err)
 				}
 				seen.Add(1)
@@ -54,7 +67,7 @@ func Crash(t *testing.T, points int, work Work, check Check) {
 		})
 	}
 	sent := 0
-	for seed := uint64(1); sent < points && !failed.Load(); seed++ {
+	for seed := uint64(1); sent < points && first.Load() == nil; seed++ {
 		disk := vfs.NewCrashableMem()
 		var acked atomic.Int64
 		var k counter
@@ -75,16 +88,18 @@ func Crash(t *testing.T, points int, work Work, check Check) {
 			return false, nil
 		}}
 		if err := work(hooked, seed, func() { acked.Add(1) }); err != nil {
-			t.Errorf("seed %d: the run without a crash: %v", seed, err)
-			break
+			fail("seed %d: the run without a crash: %w", seed, err)
 		}
 		if k.n.Load() == 0 {
-			t.Fatal("the work writes nothing")
+			fail("seed %d: the work writes nothing", seed)
 		}
 	}
 	close(todo)
 	checkers.Wait()
-	t.Logf("%d crash points", seen.Load())
+	if err := first.Load(); err != nil {
+		return int(seen.Load()), *err
+	}
+	return int(seen.Load()), nil
 }
 
 // A Fault is how an operation fails.

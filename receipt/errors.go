@@ -1,0 +1,46 @@
+package receipt
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Rejected input. Each of these wraps [ErrInvalid]; nothing has been written,
+// and the same receipt will be rejected again.
+var (
+	ErrInvalid    = errors.New("receipt: invalid")
+	ErrEmptyID    = fmt.Errorf("%w: an id is empty", ErrInvalid)
+	ErrLongID     = fmt.Errorf("%w: an id is longer than %d bytes", ErrInvalid, MaxIDBytes)
+	ErrUTF8       = fmt.Errorf("%w: an id is not UTF-8", ErrInvalid)
+	ErrSelfDeal   = fmt.Errorf("%w: buyer and provider are the same", ErrInvalid)
+	ErrVersion    = fmt.Errorf("%w: unknown version", ErrInvalid)
+	ErrKey        = fmt.Errorf("%w: the key does not belong to the content", ErrInvalid)
+	ErrIssuedAt   = fmt.Errorf("%w: issued_at is not between the years 1 and 9999", ErrInvalid)
+	ErrKeySyntax  = fmt.Errorf("%w: a key is 64 hexadecimal digits", ErrInvalid)
+	ErrJSONSyntax = fmt.Errorf("%w: not a receipt in JSON", ErrInvalid)
+)
+
+// Answers of a store.
+var (
+	// ErrNotFound: no receipt has this key.
+	ErrNotFound = errors.New("receipt: not found")
+	// ErrConflict: another receipt has this key. Ids that run into one another
+	// can do that, such as ("ab", "c") and ("a", "bc"); rename the job.
+	ErrConflict = errors.New("receipt: another receipt has this key")
+	// ErrCorrupt: what is stored under this key is damaged. The key stays
+	// blocked: nobody can tell whether the receipt was settled.
+	ErrCorrupt = errors.New("receipt: the stored receipt is damaged")
+	// ErrPoisoned: a write failed, and the store refuses all further calls. What
+	// was not acknowledged is there wholly or not at all. Mend the disk, open
+	// the store again and send it again.
+	ErrPoisoned = errors.New("receipt: a write failed; open the store again")
+	// ErrUnknown: a remote store did not answer in time, and the receipts may
+	// have been recorded. Ask for their keys, or append them again.
+	ErrUnknown = errors.New("receipt: the outcome is unknown; read the key")
+	// ErrClosed: the store has been closed.
+	ErrClosed = errors.New("receipt: closed")
+	// ErrLocked: another process, or this one, has the store open.
+	ErrLocked = errors.New("receipt: the store is in use")
+	// ErrSchema: a newer release of this library wrote the store.
+	ErrSchema = errors.New("receipt: the store has a newer format")
+)

@@ -1,0 +1,222 @@
+// Package receiptpebble keeps the log of receipts on disk, in Pebble.
+//
+//	store, err := receiptpebble.Open("data/receipts", nil)
+//
+// opens a database of its own. Stores that settle together can share one, and
+// then share its fsyncs too:
+//
+//	db, err := receiptpebble.OpenDB("data", nil)
+//	receipts, err := receiptpebble.New(db, nil)
+//	ledger, err := settlementpebble.NewLedger(db, nil)
+//
+// Callers that append at the same time are committed together, with one fsync.
+// After a failed write every call returns receipt.ErrPoisoned until the store is
+// opened again.
+package receiptpebble
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/computemarket/computemarket/internal/bloom"
+	"github.com/computemarket/computemarket/internal/group"
+	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/receipt"
+)
+
+// DB is an open database that several stores share, each under a prefix of its
+// own. The DB types of receiptpebble, settlementpebble and courierpebble are
+// the same.
+type DB = kv.DB
+
+// DBOptions of [OpenDB].
+type DBOptions = kv.Options
+
+var sentinels = kv.Sentinels{
+	Poisoned: receipt.ErrPoisoned,
+	Closed:   receipt.ErrClosed,
+	Corrupt:  receipt.ErrCorrupt,
+	Locked:   receipt.ErrLocked,
+	Version:  receipt.ErrSchema,
+}
+
+// OpenDB opens a database in dir for several stores; opts may be nil. The caller
+// closes it after the stores. Possible errors: receipt.ErrLocked,
+// receipt.ErrCorrupt, and those of the file system.
+func OpenDB(dir string, opts *DBOptions) (*DB, error) {
+	db, err := kv.Open(dir, opts)
+	return db, sentinels.Translate(err)
+}
+
+// Options of [Open] and [New]. The zero value and nil are ready to use.
+type Options struct {
+	// Logger hears of damage. Defaults to discarding.
+	Logger *slog.Logger
+	// Metrics counts damage. Defaults to none.
+	Metrics receipt.Metrics
+	// CheckLater leaves the check of what is stored to the caller, who runs
+	// Store.Check in a goroutine: opening a store of many millions then takes no
+	// longer than opening a small one, and appends are slower until it is done.
+	// Defaults to checking before Open returns.
+	CheckLater bool
+	// DB is passed on by Open. Defaults to the defaults of DBOptions.
+	DB *DBOptions
+}
+
+// Store is a receipt.Store. It is safe for concurrent use.
+type Store struct {
+	db      *kv.DB
+	owned   bool
+	log     *slog.Logger
+	metrics receipt.Metrics
+	appends *group.Group[*request]
+	first   uint64 // the next sequence number when the store was opened
+
+	stored atomic.Pointer[bloom.Filter] // the keys found on opening; nil until checked
+
+	writing sync.Mutex          // one writer at a time; guards what follows
+	next    uint64              // the next sequence number
+	recent  bloom.Filter        // the keys that came since the store was opened
+	entries []entry             // of the commit in progress
+	pending map[receipt.Key]int // where a key stands in entries
+}
+
+var _ receipt.Store = (*Store)(nil)
+
+// Open opens the store in dir with a database of its own, which Close closes.
+// opts may be nil. Possible errors: receipt.ErrLocked, receipt.ErrCorrupt,
+// receipt.ErrSchema, and those of the file system. A damaged receipt is no
+// error: see [Store.Check].
+func Open(dir string, opts *Options) (*Store, error) {
+	var dbo *DBOptions
+	if opts != nil {
+		dbo = opts.DB
+	}
+	db, err := OpenDB(dir, dbo)
+	if err != nil {
+		return nil, err
+	}
+	s, err := New(db, opts)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	s.owned = true
+	return s, nil
+}
+
+// New opens the store in a database that the caller closes. A database holds at
+// most one open store of receipts. Errors as of [Open].
+func New(db *DB, opts *Options) (*Store, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{db: db, log: o.Logger, metrics: o.Metrics, pending: map[receipt.Key]int{}}
+	s.appends = group.New(maxGroup, (*request).weight, s.commit)
+	if err := sentinels.Translate(db.EnsureVersion(namespace, schema)); err != nil {
+		return nil, err
+	}
+	for _, space := range []byte{spaceLog, spaceAside} {
+		p, ok, err := db.Last(bounds(space))
+		if err != nil {
+			return nil, sentinels.Translate(err)
+		}
+		if ok {
+			s.first = max(s.first, seqOf(p.Key))
+		}
+	}
+	s.first++
+	s.next = s.first
+	if !o.CheckLater {
+		if err := s.Check(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close closes the store, and the database if Open made it. It is idempotent.
+func (s *Store) Close() error {
+	if !s.owned {
+		return nil
+	}
+	return sentinels.Translate(s.db.Close())
+}
+
+// Get implements receipt.Store.
+func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return receipt.Record{}, err
+	}
+	rec, found, err := s.lookup(&key)
+	if err == nil && !found {
+		err = receipt.ErrNotFound
+	}
+	return rec, err
+}
+
+// lookup returns the record with the key. A damaged one is found, with
+// receipt.ErrCorrupt.
+func (s *Store) lookup(key *receipt.Key) (rec receipt.Record, found bool, err error) {
+	for last := uint64(0); ; last = rec.Seq {
+		found, err := s.db.Get(appendIndex(nil, key), func(v []byte) error {
+			if len(v) != 8 {
+				return kv.ErrCorrupt
+			}
+			rec.Seq = binary.BigEndian.Uint64(v)
+			return nil
+		})
+		if err != nil || !found {
+			return receipt.Record{}, found, sentinels.Translate(err)
+		}
+		there, err := s.db.Get(appendNumbered(nil, spaceLog, rec.Seq), rec.UnmarshalBinary)
+		switch {
+		case err != nil:
+			return receipt.Record{}, true, sentinels.Translate(err)
+		case there && rec.Key == *key:
+			return rec, true, nil
+		case there || rec.Seq == last:
+			return receipt.Record{}, true, fmt.Errorf("%w: %s, number %d", receipt.ErrCorrupt, key, rec.Seq)
+		}
+		// Promoted between the two reads: it has moved on to a later number.
+	}
+}
+
+// After implements receipt.Store.
+func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record, error] {
+	return func(yield func(receipt.Record, error) bool) {
+		if seq+1 == 0 {
+			return
+		}
+		_, hi := bounds(spaceLog)
+		for p, err := range s.db.Scan(appendNumbered(nil, spaceLog, seq+1), hi) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(receipt.Record{}, sentinels.Translate(err))
+				return
+			}
+			rec := receipt.Record{Seq: seqOf(p.Key)}
+			if err := rec.UnmarshalBinary(p.Value); err != nil {
+				if err := s.setAside(rec.Seq, p.Value, err); err != nil {
+					yield(receipt.Record{}, err)
+					return
+				}
+				continue
+			}
+			if !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
