@@ -401,7 +401,7 @@ func extremes(ctx context.Context, open Open) error {
 		rs := []receipt.Receipt{
 			receipt.New(long, long[2:]+"b", long[2:]+"p", math.MaxUint64, time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)),
 			receipt.New("j\x00", "\x00", " ", 0, time.Time{}),
-			receipt.New("💶", "‮", "'; DROP TABLE receipts; --", 1, time.Unix(-1, 1)),
+			receipt.New("💶", "\u202e", "'; DROP TABLE receipts; --", 1, time.Unix(-1, 1)),
 		}
 		if err := wantAppend(ctx, s, rs, receipt.Inserted, receipt.Inserted, receipt.Inserted); err != nil {
 			return err
