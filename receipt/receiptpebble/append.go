@@ -28,7 +28,7 @@ func (r *request) weight() int { return len(r.receipts) }
 // entry is a receipt that the commit in progress puts into the log.
 type entry struct {
 	seq     uint64
-	receipt *receipt.Receipt
+	receipt *receipt.Receipt // nil: promoted further on
 }
 
 // Append implements receipt.Store.
@@ -56,6 +56,7 @@ func (s *Store) commit(reqs []*request) {
 	s.entries = s.entries[:0]
 	b := s.db.Batch()
 	err := s.decide(b, reqs)
+	next := s.next + uint64(len(s.entries))
 	if err == nil && len(s.entries) > 0 {
 		s.write(b)
 		err = sentinels.Translate(s.db.Commit(b))
@@ -66,7 +67,7 @@ func (s *Store) commit(reqs []*request) {
 		}
 		return
 	}
-	s.next += uint64(len(s.entries))
+	s.next = next
 	for _, e := range s.entries {
 		s.recent.Add((*[32]byte)(&e.receipt.Key))
 	}
@@ -96,10 +97,8 @@ func (s *Store) decideOne(b *pebble.Batch, r *receipt.Receipt) (receipt.Status, 
 		case !e.receipt.DryRun || r.DryRun:
 			return receipt.Duplicate, nil
 		}
-		e.receipt = r // nobody has seen the dry run yet
-		return receipt.Inserted, nil
-	}
-	if s.mayHave(&r.Key) {
+		e.receipt = nil // nobody has seen the dry run yet
+	} else if s.mayHave(&r.Key) {
 		old, found, err := s.lookup(&r.Key)
 		switch {
 		case found && errors.Is(err, receipt.ErrCorrupt):
@@ -132,6 +131,7 @@ func (s *Store) mayHave(key *receipt.Key) bool {
 // write puts s.entries into the log and the index, each in the order of its
 // keys, which Pebble takes in faster than any other.
 func (s *Store) write(b *pebble.Batch) {
+	s.entries = slices.DeleteFunc(s.entries, func(e entry) bool { return e.receipt == nil })
 	for _, e := range s.entries {
 		op := b.SetDeferred(numberedBytes, e.receipt.BinarySize())
 		appendNumbered(op.Key[:0], spaceLog, e.seq)

@@ -311,12 +311,12 @@ func promotion(ctx context.Context, open Open) error {
 
 func promotionInOneCall(ctx context.Context, open Open) error {
 	return with("promotion-in-one", open, func(s receipt.Store) error {
-		r := numbered(1)
-		if err := wantAppend(ctx, s, []receipt.Receipt{dry(r), r, dry(r)},
-			receipt.Inserted, receipt.Inserted, receipt.Duplicate); err != nil {
+		r, other := numbered(1), numbered(2)
+		if err := wantAppend(ctx, s, []receipt.Receipt{dry(r), other, r, dry(r)},
+			receipt.Inserted, receipt.Inserted, receipt.Inserted, receipt.Duplicate); err != nil {
 			return err
 		}
-		return wantLog(ctx, s, r)
+		return wantLog(ctx, s, other, r)
 	})
 }
 
