@@ -1,0 +1,229 @@
+package priceboardtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/computemarket/computemarket/priceboard"
+)
+
+func memory(*testing.T) Place {
+	m := new(Memory)
+	return Place{Open: m.Open, Damage: func() error { m.Damage(); return nil }}
+}
+
+func TestMemory(t *testing.T) { Run(t, memory) }
+
+func TestFile(t *testing.T) {
+	Run(t, func(t *testing.T) Place {
+		path := filepath.Join(t.TempDir(), "price_board.v1.bin")
+		return Place{
+			Open: func() priceboard.Store { return priceboard.File(path) },
+			Damage: func() error {
+				data, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				data[len(data)/2] ^= 1
+				return os.WriteFile(path, data, 0o644)
+			},
+		}
+	})
+}
+
+// A broken is a handle of a Memory with one promise broken.
+type broken struct {
+	priceboard.Store
+	load  func(ctx context.Context, inner priceboard.Store) (priceboard.Snapshot, error)
+	save  func(ctx context.Context, inner priceboard.Store, s priceboard.Snapshot) error
+	close func(inner priceboard.Store) error
+}
+
+func (b *broken) Load(ctx context.Context) (priceboard.Snapshot, error) {
+	if b.load != nil {
+		return b.load(ctx, b.Store)
+	}
+	return b.Store.Load(ctx)
+}
+
+func (b *broken) Save(ctx context.Context, s priceboard.Snapshot) error {
+	if b.save != nil {
+		return b.save(ctx, b.Store, s)
+	}
+	return b.Store.Save(ctx, s)
+}
+
+func (b *broken) Close() error {
+	if b.close != nil {
+		return b.close(b.Store)
+	}
+	return b.Store.Close()
+}
+
+// TestBrokenStores: for each clause there is a store that breaks it, and is
+// caught by it.
+func TestBrokenStores(t *testing.T) {
+	ctx := context.Background()
+	breaks := map[string]func() *broken{
+		"an empty place has no snapshot": func() *broken { // an empty snapshot instead of the sentinel
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				if err == priceboard.ErrNoSnapshot {
+					return priceboard.Snapshot{Window: 1}, nil
+				}
+				return s, err
+			}}
+		},
+		"what is saved comes back": func() *broken { // loses the order
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				s = clone(s)
+				for i, j := 0, len(s.Prices)-1; i < j; i, j = i+1, j-1 {
+					s.Prices[i], s.Prices[j] = s.Prices[j], s.Prices[i]
+				}
+				return in.Save(ctx, s)
+			}}
+		},
+		"a save replaces all of the last": func() *broken { // writes over the file without cutting it
+			var last []uint64
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				s = clone(s)
+				if len(last) > len(s.Prices) && s.Window >= uint64(len(last)) {
+					s.Prices = append(s.Prices, last[len(s.Prices):]...)
+				}
+				last = s.Prices
+				return in.Save(ctx, s)
+			}}
+		},
+		"the caller owns the prices": func() *broken { // writes when it is closed
+			var kept *priceboard.Snapshot
+			return &broken{
+				save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+					kept = &s
+					return in.Save(ctx, s)
+				},
+				close: func(in priceboard.Store) error {
+					if kept != nil {
+						in.Save(ctx, *kept)
+					}
+					return in.Close()
+				},
+			}
+		},
+		"one handle holds the place": func() *broken { // loads again
+			var first priceboard.Snapshot
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				if errors.Is(err, priceboard.ErrInUse) && first.Window > 0 {
+					return clone(first), nil
+				}
+				first = clone(s)
+				return s, err
+			}}
+		},
+		"save claims the place": func() *broken { // holds nothing between saves
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				err := in.Save(ctx, s)
+				in.(*handle).m.owner = nil
+				return err
+			}}
+		},
+		"close is final and idempotent": func() *broken { // a second close is an error
+			closed := false
+			return &broken{close: func(in priceboard.Store) error {
+				if closed {
+					return priceboard.ErrClosed
+				}
+				closed = true
+				return in.Close()
+			}}
+		},
+		"a done context changes nothing": func() *broken { // ignores it
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				return in.Save(context.WithoutCancel(ctx), s)
+			}}
+		},
+		"an invalid snapshot changes nothing": func() *broken { // makes it fit
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				s.Window = max(s.Window, uint64(len(s.Prices)), 1)
+				return in.Save(ctx, s)
+			}}
+		},
+		"concurrent saves leave one of them": func() *broken { // window and prices in two steps
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				m := in.(*handle).m
+				m.mu.Lock()
+				var before []uint64
+				if m.saved != nil {
+					before = m.saved.Prices
+				}
+				m.mu.Unlock()
+				if len(before) > 0 && len(before) != len(s.Prices) {
+					s.Prices = append(append([]uint64{}, before[:1]...), s.Prices...)
+				}
+				return in.Save(ctx, s)
+			}}
+		},
+		"damage is told once and out of the way": func() *broken { // takes it for nothing
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				if errors.Is(err, priceboard.ErrCorrupt) {
+					err = priceboard.ErrNoSnapshot
+				}
+				return s, err
+			}}
+		},
+		"a board lives on it": func() *broken { // claims are never released
+			return &broken{close: func(priceboard.Store) error { return nil }}
+		},
+	}
+	for _, c := range clauses {
+		mk := breaks[c.name]
+		if mk == nil {
+			t.Errorf("%s: nothing breaks it", c.name)
+			continue
+		}
+		p := memory(t)
+		open := p.Open
+		p.Open = func() priceboard.Store {
+			b := mk()
+			b.Store = open()
+			return b
+		}
+		err := c.check(ctx, p)
+		if err == nil {
+			t.Errorf("%s: a store that breaks it was not caught", c.name)
+		}
+		t.Logf("%s: %v", c.name, err)
+	}
+}
+
+// TestMemoryFail: the fault of a Memory reaches the board, and passes.
+func TestMemoryFail(t *testing.T) {
+	m := new(Memory)
+	b, err := priceboard.Open(t.Context(), m.Open(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("disk full")
+	m.Fail(full)
+	b.Record(1)
+	if err := b.Save(t.Context()); !errors.Is(err, full) {
+		t.Errorf("Save: %v", err)
+	}
+	if _, ok := m.Saved(); ok {
+		t.Error("something was saved")
+	}
+	m.Fail(nil)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, ok := m.Saved()
+	data, err := s.MarshalBinary()
+	if !ok || err != nil || !bytes.HasPrefix(data, []byte("PBRD")) {
+		t.Errorf("%+v, %v, %v", s, ok, err)
+	}
+}
