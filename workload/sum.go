@@ -17,6 +17,7 @@ func Sum(b []byte) Hash {
 	if len(b) < parallelSize {
 		w := workers.Get().(*worker)
 		defer workers.Put(w)
+		w.cold = true
 		return rootHash(w.subtree(b, 0))
 	}
 	h, err := SumInput(context.Background(), Bytes(b))
@@ -54,6 +55,7 @@ func scan(ctx context.Context, in *Input, hash bool, tags *tagger, slots *semaph
 	}
 	w := workers.Get().(*worker)
 	defer workers.Put(w)
+	w.cold = in.form == formBytes
 	if in.form == formBytes && len(in.b) < parallelSize {
 		d := digest{size: in.size}
 		if hash {
@@ -125,6 +127,7 @@ func (p *pass) worthHelp() bool {
 func (p *pass) help() {
 	w := workers.Get().(*worker)
 	defer workers.Put(w)
+	w.cold = p.in.form == formBytes
 	defer p.back.Add(1)
 	held := true
 	defer func() {
