@@ -148,6 +148,9 @@ func TestMismatch(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				if f := r.cache.entries["id"].fact; f.tagged != (tagged || kind == Inference) {
+					t.Fatalf("%s, run %v twice: tag is %v", kind, tagged, f.tagged)
+				}
 				before := runs.Load()
 				for what, b := range others {
 					for form, input := range forms {
@@ -555,6 +558,13 @@ func TestNoCache(t *testing.T) {
 	}
 	if runs.Load() != 3 {
 		t.Errorf("%d runs, want 3", runs.Load())
+	}
+	// A read error counts even if the job makes light of it.
+	broken := errors.New("disk on fire")
+	careless := JobFunc(func(_ context.Context, in io.Reader) (Hash, error) { io.ReadAll(in); return Sum(nil), nil })
+	r = newRunner(t, &Options{CacheEntries: -1, Jobs: map[Kind]Job{Transcode: careless}})
+	if h, err := r.Run(t.Context(), Slice{"id", Transcode, Reader(iotest.ErrReader(broken))}); !errors.Is(err, broken) || !h.IsZero() {
+		t.Errorf("overlooked: %v, %v", h, err)
 	}
 }
 
