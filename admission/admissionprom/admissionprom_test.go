@@ -1,0 +1,79 @@
+package admissionprom_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/admission/admissionprom"
+)
+
+type clock struct{ t time.Time }
+
+func (c *clock) Now() time.Time { return c.t }
+
+// TestCollector follows the figures through admission, refusal and a mode that
+// ends while nobody asks.
+func TestCollector(t *testing.T) {
+	k := &clock{time.Unix(1_700_000_000, 0)}
+	c, err := admission.New(&admission.Options{Clock: k, ComfortThreshold: 100, FeeAge: time.Minute, CapacityAge: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(admissionprom.NewCollector(c, &admissionprom.Options{Clock: k}))
+	check := func(want string) {
+		t.Helper()
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
+			t.Error(err)
+		}
+	}
+	check(text("0", "0", "0", "0", "brownout"))
+
+	c.ObserveCapacity(100, k.t)
+	r := admission.Request{JobID: "j", Buyer: "b", Provider: "p", Lane: admission.Industrial, Shards: 1, Duration: time.Second}
+	c.DecideNow(r)
+	r.Shards = 200
+	c.DecideNow(r)
+	check(text("0", "0", "1", "1", "normal"))
+
+	for i := range 50 {
+		c.ObserveConsumerFee(uint64(101+i), k.t)
+	}
+	check(text("126", "146", "1", "1", "tight"))
+
+	k.t = k.t.Add(time.Minute)
+	check(text("0", "0", "1", "1", "normal"))
+
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Error(problems, err)
+	}
+}
+
+func text(p50, p90, admitted, deferred, mode string) string {
+	is := map[string]string{"normal": "0", "tight": "0", "brownout": "0"}
+	is[mode] = "1"
+	return `
+# HELP admission_mode 1 for the current mode, 0 for the others.
+# TYPE admission_mode gauge
+admission_mode{mode="brownout"} ` + is["brownout"] + `
+admission_mode{mode="normal"} ` + is["normal"] + `
+admission_mode{mode="tight"} ` + is["tight"] + `
+# HELP consumer_fee_p50 Median of the consumer fees in the window, 0 without any.
+# TYPE consumer_fee_p50 gauge
+consumer_fee_p50 ` + p50 + `
+# HELP consumer_fee_p90 90th percentile of the consumer fees in the window, 0 without any.
+# TYPE consumer_fee_p90 gauge
+consumer_fee_p90 ` + p90 + `
+# HELP industrial_admitted_total Industrial jobs that were admitted.
+# TYPE industrial_admitted_total counter
+industrial_admitted_total ` + admitted + `
+# HELP industrial_deferred_total Industrial jobs that were refused for any reason but a malformed request.
+# TYPE industrial_deferred_total counter
+industrial_deferred_total ` + deferred + `
+`
+}

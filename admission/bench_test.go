@@ -1,0 +1,160 @@
+package admission
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// benchStart has no monotonic part: the benchmarks bring their own time.
+var benchStart = time.Unix(1_700_000_000, 0)
+
+func benchController(b *testing.B) *Controller {
+	b.Helper()
+	c, err := New(&Options{CapacityAge: MaxDuration})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.ObserveCapacity(1_000_000, benchStart)
+	return c
+}
+
+// benchRequests are jobs of 64 buyers with 16 providers, one shard for one
+// millisecond each.
+func benchRequests() []Request {
+	rs := make([]Request, 64)
+	for i := range rs {
+		rs[i] = Request{
+			JobID: fmt.Sprintf("job-%08d", i), Buyer: fmt.Sprintf("buyer-%04d", i),
+			Provider: fmt.Sprintf("provider-%04d", i%16), Lane: Industrial,
+			Shards: 1, Duration: time.Millisecond,
+		}
+	}
+	return rs
+}
+
+// floor returns the time of two AllowN at the same time value: what two token
+// buckets cost, for a buyer and a provider.
+func floor(n int) time.Duration {
+	a, b := rate.NewLimiter(1e12, 1e9), rate.NewLimiter(1e12, 1e9)
+	now := benchStart
+	began := time.Now()
+	for range n {
+		now = now.Add(200)
+		a.AllowN(now, 1)
+		b.AllowN(now, 1)
+	}
+	return time.Since(began)
+}
+
+func BenchmarkDecide(b *testing.B) {
+	b.Run("admit", func(b *testing.B) {
+		c, rs := benchController(b), benchRequests()
+		now, n := benchStart, 0
+		b.ReportAllocs()
+		for b.Loop() {
+			now = now.Add(200)
+			if d := c.Decide(rs[n&63], now); d.Code != Admitted {
+				b.Fatal(d.Code, d.RetryAfter)
+			}
+			n++
+		}
+		each := b.Elapsed()
+		b.ReportMetric(float64(floor(n))/float64(each), "xfloor")
+	})
+	b.Run("consumer", func(b *testing.B) {
+		c, r := benchController(b), benchRequests()[0]
+		r.Lane = Consumer
+		now := benchStart
+		b.ReportAllocs()
+		for b.Loop() {
+			now = now.Add(200)
+			c.Decide(r, now)
+		}
+	})
+	b.Run("clock", func(b *testing.B) {
+		c, err := New(&Options{CapacityAge: MaxDuration})
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.ObserveCapacity(1_000_000, time.Now())
+		rs, n := benchRequests(), 0
+		b.ReportAllocs()
+		for b.Loop() {
+			if d := c.DecideNow(rs[n&63]); d.Code != Admitted {
+				b.Fatal(d.Code, d.RetryAfter)
+			}
+			n++
+		}
+	})
+	b.Run("release", func(b *testing.B) {
+		c, rs := benchController(b), benchRequests()
+		now, n := benchStart, 0
+		b.ReportAllocs()
+		for b.Loop() {
+			now = now.Add(200)
+			if d := c.Decide(rs[n&63], now); !c.ReleaseAt(d.Lease, now) {
+				b.Fatal(d.Code)
+			}
+			n++
+		}
+	})
+	for _, code := range []Code{Brownout, DeferredTight, BuyerShare, Capacity} {
+		b.Run("reject/"+code.String(), func(b *testing.B) {
+			c, r, now := rejecting(b, code)
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := c.Decide(r, now); d.Code != code {
+					b.Fatal(d.Code)
+				}
+			}
+		})
+	}
+	b.Run("contended", func(b *testing.B) {
+		c, rs := benchController(b), benchRequests()
+		var clock, worker atomic.Int64
+		b.ReportAllocs()
+		b.SetParallelism(1)
+		b.RunParallel(func(pb *testing.PB) {
+			// Each worker's time runs on its own; the line takes the newest.
+			n := worker.Add(1) * 17
+			now := benchStart.Add(time.Duration(clock.Load()))
+			for pb.Next() {
+				now = now.Add(400)
+				c.Decide(rs[n&63], now)
+				n++
+			}
+			clock.Store(int64(now.Sub(benchStart)))
+		})
+	})
+}
+
+// rejecting returns a controller that answers code to a request.
+func rejecting(b *testing.B, code Code) (*Controller, Request, time.Time) {
+	b.Helper()
+	c, r, now := benchController(b), benchRequests()[0], benchStart
+	switch code {
+	case Brownout:
+		for range 61 {
+			c.ObserveCapacity(0, now)
+		}
+	case DeferredTight:
+		c.SetComfortThreshold(1, now)
+		for range 50 {
+			c.ObserveConsumerFee(100, now)
+		}
+		r.Shards, r.Duration = 1_000_000, 29*time.Second // more than a turn holds
+	case BuyerShare:
+		for c.Decide(r, now).Code == Admitted {
+			r.Shards, r.Duration = 1000, 30*time.Second
+		}
+	case Capacity:
+		r.Shards, r.Duration = 1_000_000, time.Second
+		c.Decide(r, now)
+		r.Shards = 1
+	}
+	return c, r, now
+}

@@ -1,0 +1,77 @@
+package admission
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestBucket holds the bucket against a plain one that keeps a level and drains
+// it as time passes.
+func TestBucket(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.Int64Range(0, 100).Draw(t, "limit")
+		var b bucket
+		now, level := int64(1000), int64(0)
+		b.tat.Store(now)
+		for range 100 {
+			pause := rapid.Int64Range(0, 30).Draw(t, "pause")
+			now += pause
+			level = max(level-pause, 0)
+			cost := rapid.Int64Range(0, 50).Draw(t, "cost")
+			if rapid.Bool().Draw(t, "fill") {
+				fits := max(min(cost, limit-level), 0)
+				if got := b.fill(now, cost, limit); got != fits {
+					t.Fatalf("filled %d, want %d", got, fits)
+				}
+				level += fits
+			} else {
+				wait := b.take(now, cost, limit)
+				if over := max(level+cost-limit, 0); wait != over {
+					t.Fatalf("wait %d, want %d", wait, over)
+				}
+				if wait == 0 {
+					level += cost
+				}
+			}
+			if level > limit {
+				t.Fatalf("level %d over %d", level, limit)
+			}
+		}
+	})
+}
+
+// TestBucketConserves lets many take, fill and give at once; what is taken and
+// not given back is at most the time passed and the limit.
+func TestBucketConserves(t *testing.T) {
+	const limit = 1000
+	var b bucket
+	var now, net atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for n := range int64(5000) {
+				at := now.Add(1)
+				cost := 1 + (n*7+int64(i))%40
+				if i%4 == 0 {
+					net.Add(b.fill(at, cost, limit))
+				} else if b.take(at, cost, limit) == 0 {
+					net.Add(cost)
+					if n%3 == 0 {
+						net.Add(-cost)
+						b.give(cost)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got, most := net.Load(), now.Load()+limit; got > most {
+		t.Errorf("%d taken, at most %d can be", got, most)
+	}
+	if got, most := b.tat.Load(), now.Load()+limit; got > most {
+		t.Errorf("bucket at %d, at most %d", got, most)
+	}
+}

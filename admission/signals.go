@@ -1,0 +1,150 @@
+package admission
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// Invariant: what the signals say at a moment follows from the observations and
+// their times alone. A sample that comes of age and a dwell that ends take
+// effect at their own moment, in order, however late or often somebody looks.
+
+const never = math.MaxInt64
+
+// signals holds what was observed and the mode that follows from it.
+type signals struct {
+	until atomic.Int64         // before this moment view is right
+	view  atomic.Pointer[view] // what deciders read
+
+	mu        sync.Mutex // guards all below
+	now       int64      // how far the machine has been moved
+	fees      window
+	caps      window
+	mean      float64 // exponentially weighted, of capacity
+	last      uint64  // estimate, kept when the samples are gone
+	threshold uint64  // 0: no fee guard
+	started   bool    // a sufficient capacity has been seen
+	machine   machine
+	o         *Options
+}
+
+// view is one consistent answer. It is replaced, never changed.
+type view struct {
+	mode     Mode
+	stale    bool
+	capacity uint64  // shards; the last known when stale
+	inverse  float64 // 1/capacity; +Inf for 0
+	settled  int64   // no step down comes before this moment
+}
+
+func newSignals(o *Options) *signals {
+	s := &signals{
+		fees:      newWindow(o.FeeWindow, int64(o.FeeAge)),
+		caps:      newWindow(o.CapacityWindow, int64(o.CapacityAge)),
+		threshold: o.ComfortThreshold,
+		machine:   machine{mode: ModeBrownout, dwell: int64(o.Dwell)},
+		o:         o,
+	}
+	s.publish()
+	return s
+}
+
+// look returns the view at now.
+func (s *signals) look(now int64) *view {
+	if now >= s.until.Load() {
+		s.observe(now, func() {})
+	}
+	return s.view.Load()
+}
+
+func (s *signals) observeFee(fee uint64, now int64) {
+	s.observe(now, func() { s.fees.add(fee, s.now) })
+}
+
+func (s *signals) setThreshold(fee uint64, now int64) {
+	s.observe(now, func() { s.threshold = fee })
+}
+
+func (s *signals) observeCapacity(shards uint64, now int64) {
+	s.observe(now, func() {
+		if s.caps.n == 0 {
+			s.mean = float64(shards) // what was known before is stale
+		} else {
+			s.mean += s.o.CapacityWeight * (float64(shards) - s.mean)
+		}
+		s.caps.add(shards, s.now)
+	})
+}
+
+// observe moves the machine to now, applies the event there and publishes.
+func (s *signals) observe(now int64, event func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance(now)
+	event()
+	s.settle()
+	s.publish()
+}
+
+// advance lives through every timed change up to now.
+func (s *signals) advance(now int64) {
+	for t := s.next(); t <= now; t = s.next() {
+		s.now = t
+		s.fees.expire(t)
+		s.caps.expire(t)
+		s.settle()
+	}
+	s.now = max(s.now, now)
+}
+
+// next returns the moment of the next timed change.
+func (s *signals) next() int64 {
+	t := min(s.fees.next(), s.caps.next())
+	if due := s.machine.since + s.machine.dwell; due > s.now {
+		t = min(t, due)
+	}
+	return t
+}
+
+// settle makes the switch that is due at s.now.
+func (s *signals) settle() {
+	p := s.pressure()
+	if !s.started && !p.starved {
+		// The start of service is not a recovery: there is nothing to step down
+		// from, and no dwell to wait for.
+		s.started = true
+		s.machine.mode, s.machine.since = ModeNormal, s.now-s.machine.dwell
+	}
+	s.machine.step(s.now, p)
+}
+
+func (s *signals) pressure() pressure {
+	if s.caps.n > 0 {
+		s.last = uint64(min(s.mean, float64(s.caps.quantile(s.o.CapacityQuantile))))
+	}
+	enough := s.last
+	if s.machine.mode == ModeBrownout && s.started {
+		enough -= s.last / 10
+	}
+	p := pressure{starved: s.caps.n == 0 || enough < s.o.MinCapacity}
+	fee := s.fees.quantile(s.o.FeeQuantile)
+	judged := s.threshold > 0 && s.fees.n >= s.o.MinFees
+	p.hot = judged && fee > s.threshold
+	p.calm = !judged || fee < s.threshold-s.threshold/10 // under 0.9, exactly
+	return p
+}
+
+func (s *signals) publish() {
+	v := view{
+		mode:     s.machine.mode,
+		stale:    s.caps.n == 0,
+		capacity: s.last,
+		inverse:  1 / float64(s.last),
+		settled:  s.machine.since + s.machine.dwell,
+	}
+	if old := s.view.Load(); old == nil || *old != v {
+		s.view.Store(&v)
+	}
+	s.until.Store(s.next())
+}
