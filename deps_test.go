@@ -79,7 +79,7 @@ func TestCoreStaysLight(t *testing.T) {
 		ImportPath string
 		Deps       []string
 	}
-	dec := json.NewDecoder(strings.NewReader(string(goTool(t, "list", "-deps=false", "-json=ImportPath,Deps", "./..."))))
+	dec := json.NewDecoder(strings.NewReader(string(goTool(t, "list", "-json=ImportPath,Deps", "./..."))))
 	seen := 0
 	for dec.More() {
 		var p pkg

@@ -6,7 +6,7 @@ import (
 )
 
 // Hash is a BLAKE3-256 hash. It prints, parses and marshals as 64 hexadecimal
-// digits, so it stands in JSON, flags and SQL text columns as it is.
+// digits, so it stands in JSON and flags as it is.
 type Hash [32]byte
 
 // ParseHash is the inverse of [Hash.String]. It takes digits of either case and

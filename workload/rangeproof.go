@@ -28,8 +28,8 @@ const (
 type Outboard []byte
 
 // NewOutboard reads in once and returns its outboard and its hash, which is the
-// proof that [HashJob] gives. The length must be known beforehand: a stream is
-// [ErrSlice].
+// proof that [HashJob] gives. The length must be known beforehand, for it decides
+// how much memory is taken: a stream is [ErrSlice].
 func NewOutboard(ctx context.Context, in Input) (Outboard, Hash, error) {
 	if err := in.validate(); err != nil {
 		return nil, Hash{}, err

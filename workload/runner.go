@@ -29,7 +29,7 @@ type Options struct {
 	Workers int
 
 	// CacheEntries bounds how many proofs are remembered, those used last. An
-	// entry takes about 300 bytes and its ID. Negative means that nothing is
+	// entry takes about 200 bytes and its ID. Negative means that nothing is
 	// remembered: every call runs its job, and no ID is checked against an
 	// earlier one.
 	//
