@@ -1,6 +1,10 @@
 package match
 
-import "slices"
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
 
 // blockLen is the number of price levels in a block. Inserting moves half a
 // block on average: at 128 that is 768 bytes, still cheaper than the cache
@@ -19,7 +23,7 @@ type ladder struct {
 
 type block struct {
 	n      int
-	keys   [blockLen]uint64 // ascending
+	keys   [blockLen]uint64 // ascending; all ones beyond n, which is below no key
 	levels [blockLen]uint32 // slots in Book.levels
 }
 
@@ -39,33 +43,35 @@ func (l *ladder) find(key uint64) (s spot, level uint32, ok bool) {
 	if len(l.blocks) == 0 {
 		return spot{}, 0, false
 	}
+	// Both searches decide by arithmetic on the borrow of a subtraction: a
+	// branch on prices would be mispredicted every other time.
 	s.block = len(l.lows) - 1
 	if key < l.lows[s.block] {
-		lo, hi := 0, s.block // the answer is in [lo, hi); lows[hi] > key
-		for lo+1 < hi {
-			mid := int(uint(lo+hi) / 2)
-			if l.lows[mid] <= key {
-				lo = mid
-			} else {
-				hi = mid
-			}
+		s.block = 0
+		for n := len(l.lows); n > 1; {
+			half := n / 2
+			_, greater := bits.Sub64(key, l.lows[s.block+half], 0)
+			s.block += half & (int(greater) - 1)
+			n -= half
 		}
-		s.block = lo
 	}
 	b := l.blocks[s.block]
-	// The first i with keys[i] >= key, by halving a length: no branch depends
-	// on the data, so nothing is mispredicted.
-	i, n := 0, b.n
-	for n > 0 {
-		half := (n + 1) / 2
-		if b.keys[(i+half-1)&(blockLen-1)] < key {
-			i += half
-		}
-		n -= half
+	// How many of the last keys of each group are less, then how many in the
+	// group: the loads do not wait for each other.
+	const group = 16
+	var less, sum uint64
+	for i := group - 1; i < blockLen-group; i += group {
+		_, less = bits.Sub64(b.keys[i], key, 0)
+		sum += less
 	}
-	s.i = i
-	if i < b.n && b.keys[i] == key {
-		return s, b.levels[i], true
+	at := sum * group % blockLen
+	for _, k := range b.keys[at : at+group] {
+		_, less = bits.Sub64(k, key, 0)
+		at += less
+	}
+	s.i = int(at)
+	if s.i < b.n && b.keys[s.i] == key {
+		return s, b.levels[s.i], true
 	}
 	return s, 0, false
 }
@@ -81,7 +87,7 @@ func (l *ladder) insert(s spot, key uint64, level uint32) {
 		next := l.block()
 		next.n = copy(next.keys[:], b.keys[half:])
 		copy(next.levels[:], b.levels[half:])
-		b.n = half
+		b.cut(half)
 		l.add(s.block+1, next)
 		if s.i > half {
 			s.block, s.i, b = s.block+1, s.i-half, next
@@ -98,20 +104,14 @@ func (l *ladder) remove(s spot) {
 	b := l.blocks[s.block]
 	copy(b.keys[s.i:b.n-1], b.keys[s.i+1:b.n])
 	copy(b.levels[s.i:b.n-1], b.levels[s.i+1:b.n])
-	b.n--
-	switch {
-	case b.n == 0:
+	b.cut(b.n - 1)
+	l.lows[s.block] = b.keys[0]
+	if b.n == 0 {
 		l.drop(s.block)
-		return
-	case b.n < blockLen/4:
+	} else if b.n < blockLen/4 && !l.join(s.block) {
 		// Thin neighbours are joined, so that the number of blocks follows the
 		// number of levels whatever order they leave in.
-		if !l.join(s.block) {
-			l.join(s.block - 1)
-		}
-	}
-	if s.block < len(l.blocks) {
-		l.lows[s.block] = l.blocks[s.block].keys[0]
+		l.join(s.block - 1)
 	}
 }
 
@@ -128,8 +128,15 @@ func (l *ladder) join(i int) bool {
 	copy(b.levels[b.n:], next.levels[:next.n])
 	b.n += next.n
 	l.drop(i + 1)
-	l.lows[i] = b.keys[0]
 	return true
+}
+
+// cut shortens a block to n levels.
+func (b *block) cut(n int) {
+	for i := n; i < b.n; i++ {
+		b.keys[i] = math.MaxUint64
+	}
+	b.n = n
 }
 
 func (l *ladder) block() *block {
@@ -138,7 +145,9 @@ func (l *ladder) block() *block {
 		l.spare = l.spare[:n-1]
 		return b
 	}
-	return new(block)
+	b := &block{n: blockLen}
+	b.cut(0)
+	return b
 }
 
 func (l *ladder) add(i int, b *block) {
@@ -147,9 +156,8 @@ func (l *ladder) add(i int, b *block) {
 }
 
 func (l *ladder) drop(i int) {
-	b := l.blocks[i]
-	b.n = 0
-	l.spare = append(l.spare, b)
+	l.blocks[i].cut(0)
+	l.spare = append(l.spare, l.blocks[i])
 	l.blocks = slices.Delete(l.blocks, i, i+1)
 	l.lows = slices.Delete(l.lows, i, i+1)
 }
