@@ -18,7 +18,6 @@ type message struct {
 	cancel string
 }
 
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // tape makes the messages that first fill a book with live orders and then n
 // messages, every second one a cancel of a random order. Prices lie around a
@@ -79,13 +78,14 @@ func tape(live, n int, levels uint64) (fill, msgs []message) {
 // replay runs messages, with a pass and commits whenever the book asks for one.
 // It appends the numbers of those messages to passes, if that is not nil.
 func (b *Book) replay(msgs []message, buf []Match, passes *[]int) (matches int) {
+	now := time.Now()
 	for i := range msgs {
 		m := &msgs[i]
 		if m.cancel != "" {
 			b.Cancel(m.cancel)
 			continue
 		}
-		if _, err := b.Submit(m.order, epoch); err != nil {
+		if _, err := b.Submit(m.order, now); err != nil {
 			panic(err)
 		}
 		select {
@@ -108,13 +108,14 @@ func (b *Book) replay(msgs []message, buf []Match, passes *[]int) (matches int) 
 
 // replay does the same with the naive book, with passes at the same messages.
 func (n *naive) replay(msgs []message, passes []int) {
+	now := time.Now()
 	for i := range msgs {
 		m := &msgs[i]
 		if m.cancel != "" {
 			n.cancel(m.cancel)
 			continue
 		}
-		if _, err := n.submit(m.order, epoch); err != nil {
+		if _, err := n.submit(m.order, now); err != nil {
 			panic(err)
 		}
 		if len(passes) > 0 && passes[0] == i {

@@ -11,6 +11,8 @@ import (
 	"github.com/computemarket/computemarket/admission"
 )
 
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func newBook(t testing.TB, opts *Options) *Book {
 	t.Helper()
 	b, err := NewBook(opts)
