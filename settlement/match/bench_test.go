@@ -18,7 +18,6 @@ type message struct {
 	cancel string
 }
 
-
 // tape makes the messages that first fill a book with live orders and then n
 // messages, every second one a cancel of a random order. Prices lie around a
 // mid price, spread over so many levels; about one order in 32 crosses. A

@@ -50,7 +50,6 @@ type Book struct {
 	index       index
 	orders      []order
 	cold        []coldOrder
-	stamps      []uint64 // seq<<8 | lane; of the last order if the slot is free
 	freeOrder   uint32
 	levels      []level
 	freeLevel   uint32
@@ -72,23 +71,24 @@ type lane struct {
 	pending bool      // something came since the last complete pass
 }
 
-// order is what cancelling and matching touch: one cache line.
+// order is what cancelling and matching touch: one cache line, no pointers.
 type order struct {
-	id         string
 	next, prev uint32 // neighbours at the same price; next also chains free slots
 	level      uint32 // 0: not on a ladder
 	heap       uint32 // position in Book.expiries plus one; 0: never expires
 	left       uint64 // units neither filled nor given up, in flight included
 	held       uint64 // units in flight; may exceed left, see open
 	price      uint64
-	filled     uint64 // units that receipts name
+	name       name
 }
 
-// coldOrder is the rest of it.
+// coldOrder is the rest of it: another line.
 type coldOrder struct {
-	account string
-	expires int64 // nanoseconds after base
-	since   int64
+	id, account string
+	stamp       uint64 // sequence number<<8 | lane
+	expires     int64  // nanoseconds after base
+	since       int64  // likewise
+	filled      uint64 // units that receipts name
 }
 
 // level is the queue of orders at one price.
@@ -117,7 +117,6 @@ func NewBook(opts *Options) (*Book, error) {
 		index:    newIndex(),
 		orders:   make([]order, 1),
 		cold:     make([]coldOrder, 1),
-		stamps:   make([]uint64, 1),
 		levels:   make([]level, 1),
 		held:     make([]reservation, 1),
 		changed:  make(chan struct{}, 1),
@@ -142,7 +141,7 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 	defer b.mu.Unlock()
 	ln := &b.lanes[o.Lane-1]
 	tag := b.index.tag(o.ID)
-	pos, taken := b.index.find(o.ID, tag, b.orders)
+	pos, taken := b.find(o.ID, tag)
 	if taken {
 		return 0, fmt.Errorf("%w: %q", ErrRepeated, o.ID)
 	}
@@ -159,11 +158,11 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 	slot := b.newOrder()
 	b.index.put(pos, tag, slot)
 	b.seq++
-	b.stamps[slot] = b.seq<<8 | uint64(o.Lane)
-	b.cold[slot] = coldOrder{account: o.Account, expires: expires, since: since}
-	p := &b.orders[slot]
-	p.id, p.left, p.held, p.price, p.filled = o.ID, o.Units, 0, o.Price, o.Filled
-	p.heap = 0
+	b.orders[slot] = order{left: o.Units, price: o.Price, name: nameOf(o.ID)}
+	b.cold[slot] = coldOrder{
+		id: o.ID, account: o.Account, stamp: b.seq<<8 | uint64(o.Lane),
+		expires: expires, since: since, filled: o.Filled,
+	}
 	b.enqueue(slot, uint8(o.Lane-1), uint8(o.Side-1))
 	if expires != never {
 		b.pushExpiry(slot)
@@ -179,7 +178,7 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 func (b *Book) Cancel(id string) (units uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	pos, ok := b.index.find(id, b.index.tag(id), b.orders)
+	pos, ok := b.find(id, b.index.tag(id))
 	if !ok {
 		return 0, ErrUnknown
 	}
@@ -226,8 +225,8 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 	}
 	b.unlink(slot)
 	b.seq++
-	b.stamps[slot] = b.seq<<8 | uint64(lane+1)
-	b.cold[slot].since = b.since(now)
+	c := &b.cold[slot]
+	c.stamp, c.since = b.seq<<8|uint64(lane+1), b.since(now)
 	p.left, p.price = units, price
 	b.enqueue(slot, lane, side)
 	if p.heap != 0 {
@@ -238,7 +237,7 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 
 // lookup finds an order that is on a ladder.
 func (b *Book) lookup(id string) (slot uint32, ok bool) {
-	pos, ok := b.index.find(id, b.index.tag(id), b.orders)
+	pos, ok := b.find(id, b.index.tag(id))
 	if !ok {
 		return 0, false
 	}
@@ -351,7 +350,8 @@ func (b *Book) set(slot uint32, left, held uint64) {
 	}
 	p.left, p.held = left, held
 	if left == 0 && held == 0 {
-		pos, _ := b.index.find(p.id, b.index.tag(p.id), b.orders)
+		id := b.cold[slot].id
+		pos, _ := b.find(id, b.index.tag(id))
 		b.index.remove(pos)
 		b.free(slot)
 	}
@@ -373,7 +373,6 @@ func (b *Book) newOrder() uint32 {
 	}
 	b.orders = append(b.orders, order{})
 	b.cold = append(b.cold, coldOrder{})
-	b.stamps = append(b.stamps, 0)
 	return uint32(len(b.orders) - 1)
 }
 
@@ -398,11 +397,11 @@ func (b *Book) resting(slot uint32) Resting {
 	l := &b.levels[p.level]
 	r := Resting{
 		Order: Order{
-			ID: p.id, Account: c.account,
+			ID: c.id, Account: c.account,
 			Lane: admission.Lane(l.lane + 1), Side: Side(l.side + 1),
-			Units: p.left, Price: p.price, Filled: p.filled,
+			Units: p.left, Price: p.price, Filled: c.filled,
 		},
-		Seq:      b.stamps[slot] >> 8,
+		Seq:      c.stamp >> 8,
 		InFlight: p.held,
 		Since:    b.base.Add(time.Duration(c.since)),
 	}

@@ -93,5 +93,5 @@ func (b *Book) sooner(x, y uint32) bool {
 	if ex, ey := b.cold[x].expires, b.cold[y].expires; ex != ey {
 		return ex < ey
 	}
-	return b.stamps[x] < b.stamps[y]
+	return b.cold[x].stamp < b.cold[y].stamp
 }

@@ -21,17 +21,45 @@ func newIndex() index {
 func (x *index) tag(id string) uint32 { return uint32(maphash.String(x.seed, id)) }
 
 // find returns the cell of id, or the empty cell where it belongs.
-func (x *index) find(id string, tag uint32, orders []order) (pos uint32, ok bool) {
-	mask := uint32(len(x.cells) - 1)
+func (b *Book) find(id string, tag uint32) (pos uint32, ok bool) {
+	mask := uint32(len(b.index.cells) - 1)
 	for pos = tag & mask; ; pos = (pos + 1) & mask {
-		c := x.cells[pos]
+		c := b.index.cells[pos]
 		if c.slot == 0 {
 			return pos, false
 		}
-		if c.tag == tag && orders[c.slot].id == id {
+		if c.tag == tag && b.is(c.slot, id) {
 			return pos, true
 		}
 	}
+}
+
+// is reports whether the order in a slot has that id.
+func (b *Book) is(slot uint32, id string) bool {
+	n := &b.orders[slot].name
+	if len(id) > shortID {
+		return n[shortID] == long && b.cold[slot].id == id
+	}
+	return int(n[shortID]) == len(id) && string(n[:len(id)]) == id
+}
+
+// A name is an id that lies in the order itself, its length in the last byte:
+// comparing it costs no cache miss. A longer id is in coldOrder only.
+type name [shortID + 1]byte
+
+const (
+	shortID = 23
+	long    = 0xff // as a length
+)
+
+func nameOf(id string) (n name) {
+	if len(id) > shortID {
+		n[shortID] = long
+		return n
+	}
+	copy(n[:], id)
+	n[shortID] = byte(len(id))
+	return n
 }
 
 // put fills the empty cell that find gave.

@@ -113,9 +113,9 @@ func (b *Book) reserve(lane admission.Lane, bid, ask uint32) Match {
 	b.held[slot] = reservation{
 		number: b.reservation, orders: [2]uint32{bid, ask}, units: units, lane: uint8(lane - 1),
 	}
+	buyer, seller := &b.cold[bid], &b.cold[ask]
 	return Match{
-		Lane: lane, Bid: p.id, Ask: q.id,
-		Buyer: b.cold[bid].account, Provider: b.cold[ask].account,
+		Lane: lane, Bid: buyer.id, Ask: seller.id, Buyer: buyer.account, Provider: seller.account,
 		Units: units, Price: q.price,
 		slot: slot, number: b.reservation,
 	}
@@ -136,9 +136,9 @@ func (b *Book) JobID(m Match) (string, error) {
 	}
 	if !r.named {
 		r.named = true
-		p := &b.orders[r.orders[Bid-1]]
-		r.from = p.filled
-		p.filled += r.units
+		c := &b.cold[r.orders[Bid-1]]
+		r.from = c.filled
+		c.filled += r.units
 	}
 	return Job{Bid: m.Bid, Ask: m.Ask, From: r.from, Units: r.units}.String(), nil
 }

@@ -83,7 +83,11 @@ func (p *player) draw(n int) int {
 	return x % n
 }
 
-func (p *player) id() string { return fmt.Sprintf("o%d", p.draw(48)) }
+// id is short or long, and long ones differ in their ends only.
+func (p *player) id() string {
+	n := p.draw(48)
+	return fmt.Sprintf("%0*d", [...]int{1, shortID, shortID + 1, MaxID}[n%4], n)
+}
 
 // price is mostly one of a few neighbours, so that levels are shared and cross.
 func (p *player) price() uint64 {
@@ -341,17 +345,18 @@ func (b *Book) verify(t testing.TB) {
 			continue // free
 		}
 		taken++
+		id := b.cold[slot].id
 		if p.held != held[uint32(slot)] {
-			t.Errorf("order %q: %d in flight, the reservations say %d", p.id, p.held, held[uint32(slot)])
+			t.Errorf("order %q: %d in flight, the reservations say %d", id, p.held, held[uint32(slot)])
 		}
 		if (p.level != 0) != (p.left > 0) {
-			t.Errorf("order %q: level %d, left %d", p.id, p.level, p.left)
+			t.Errorf("order %q: level %d, left %d", id, p.level, p.left)
 		}
 		if p.level != 0 && b.cold[slot].expires != never {
 			expiring++
 		}
-		if pos, ok := b.index.find(p.id, b.index.tag(p.id), b.orders); !ok || b.index.cells[pos].slot != uint32(slot) {
-			t.Errorf("order %q is not in the index", p.id)
+		if pos, ok := b.find(id, b.index.tag(id)); !ok || b.index.cells[pos].slot != uint32(slot) {
+			t.Errorf("order %q is not in the index", id)
 		}
 	}
 	if taken != b.index.n || expiring != len(b.expiries) {
@@ -368,12 +373,12 @@ func (b *Book) verifyLevel(t testing.TB, lv uint32, price uint64, lane, side uin
 	for slot := l.head; slot != 0; slot = b.orders[slot].next {
 		p := &b.orders[slot]
 		if p.prev != prev || p.level != lv || p.price != price {
-			t.Errorf("order %q: prev %d, level %d, price %d", p.id, p.prev, p.level, p.price)
+			t.Errorf("order %q: prev %d, level %d, price %d", b.cold[slot].id, p.prev, p.level, p.price)
 		}
-		if s := b.stamps[slot] >> 8; s <= seq {
-			t.Errorf("order %q: %d after %d in one queue", p.id, s, seq)
+		if s := b.cold[slot].stamp >> 8; s <= seq {
+			t.Errorf("order %q: %d after %d in one queue", b.cold[slot].id, s, seq)
 		}
-		seq, prev = b.stamps[slot]>>8, slot
+		seq, prev = b.cold[slot].stamp>>8, slot
 		units += open(p.left, p.held)
 		n++
 	}
