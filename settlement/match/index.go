@@ -15,7 +15,7 @@ type index struct {
 type cell struct{ tag, slot uint32 } // slot 0 is an empty cell
 
 func newIndex() index {
-	return index{seed: maphash.MakeSeed(), cells: make([]cell, 64)}
+	return index{seed: maphash.MakeSeed(), cells: make([]cell, 4096)}
 }
 
 func (x *index) tag(id string) uint32 { return uint32(maphash.String(x.seed, id)) }
