@@ -44,3 +44,16 @@ var (
 // committed, released or dropped. It is a mistake of the caller's; the book is
 // as it was.
 var ErrClosed = errors.New("match: match already closed")
+
+// Verdicts of [LoopOptions.Finalize]: an error that wraps one of them says whose
+// fault it was, and that order is cancelled. It may wrap both.
+var (
+	// ErrBadBid: the buyer's order cannot be served by anyone.
+	ErrBadBid = errors.New("match: the bid is at fault")
+
+	// ErrBadAsk: the provider did not do the work, or did it wrong.
+	ErrBadAsk = errors.New("match: the ask is at fault")
+)
+
+// ErrRunning reports a second [Loop.Run] beside the first.
+var ErrRunning = errors.New("match: loop is already running")
