@@ -86,8 +86,8 @@ type LoopOptions struct {
 	// from one to the other. Default to 50 ms and 5 s.
 	RetryMin, RetryMax time.Duration
 
-	// Grace is how long after ctx ended Run may still take to append receipts
-	// of finished work. Defaults to 5 s.
+	// Grace is how long Run may still take to append receipts of finished work
+	// after ctx has ended and the last Finalize has returned. Defaults to 5 s.
 	Grace time.Duration
 
 	// Real reports whether the settlement engine is in mode Real. It is asked
@@ -240,16 +240,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	defer l.running.Store(false)
 
-	// Appends outlive ctx by the grace.
+	// Appends outlive ctx by the grace, see below.
 	actx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var grace *time.Timer
-	stop := context.AfterFunc(ctx, func() { grace = time.AfterFunc(l.o.Grace, cancel) })
-	defer func() {
-		if !stop() && grace != nil {
-			grace.Stop()
-		}
-	}()
 	var workers sync.WaitGroup
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -280,6 +273,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 	}
 	workers.Wait()
+	grace := time.AfterFunc(l.o.Grace, cancel)
+	defer grace.Stop()
 	l.stop(ctx, actx)
 	return nil
 }
