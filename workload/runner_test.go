@@ -487,6 +487,34 @@ func TestLargeSliceMakesRoom(t *testing.T) {
 	})
 }
 
+// A stream that gives nothing holds one worker, however much it gave before.
+func TestSlowStreamHoldsOneWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+		r := newRunner(t, &Options{Workers: 2})
+		more := make(chan struct{})
+		zeros := bytes.NewReader(make([]byte, 8*segmentSize))
+		slow := start(t.Context(), r, Slice{"slow", Transcode, Reader(readerFunc(func(p []byte) (int, error) {
+			if zeros.Len() == 0 {
+				<-more
+			}
+			return zeros.Read(p)
+		}))})
+		select {
+		case o := <-start(t.Context(), r, Slice{"small", Transcode, Bytes(nil)}):
+			if o.err != nil {
+				t.Error(o.err)
+			}
+		default:
+			t.Error("the small slice waits for the stream")
+		}
+		close(more)
+		if o := <-slow; o.err != nil || o.h != Sum(make([]byte, 8*segmentSize)) {
+			t.Errorf("stream: %v, %v", o.h, o.err)
+		}
+	})
+}
+
 // slowAt reads zeros, one segment for each value received.
 type slowAt chan struct{}
 

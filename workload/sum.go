@@ -28,8 +28,8 @@ func Sum(b []byte) Hash {
 }
 
 // SumInput returns the BLAKE3-256 of in. Bytes, files and anything that is read
-// at offsets are hashed on all cores. A stream is read by one goroutine at a
-// time, in constant memory, and hashed on all cores.
+// at offsets are hashed on all cores. A stream is read by this goroutine alone,
+// in constant memory, and hashed on all cores.
 //
 // Possible errors are [ErrSlice], ctx's, those of the reader, and [PanicError]
 // if the reader panics.
@@ -68,15 +68,18 @@ func scan(ctx context.Context, in *Input, hash bool, tags *tagger, slots *semaph
 	}
 	p := &pass{ctx: ctx, in: *in, slots: slots, crew: int32(runtime.GOMAXPROCS(0)) - 1}
 	p.tree.hash, p.tree.tags = hash, tags
-	p.run(w)
+	if in.form == formStream {
+		p.stream()
+	} else {
+		p.run(w)
+	}
 	if p.err != nil {
 		return digest{}, p.err
 	}
 	return p.tree.digest(w), nil
 }
 
-// pass is one reading of an input by several goroutines. Each claims the next
-// segment, reads it and adds it to the tree, until none is left.
+// pass is one reading of an input by several goroutines.
 type pass struct {
 	ctx   context.Context // of one scan, which does not outlive its call
 	in    Input
@@ -88,39 +91,71 @@ type pass struct {
 	back    atomic.Int32  // helpers that have ended
 	next    atomic.Uint64 // segment to claim
 
-	stream struct {
-		sync.Mutex // held while reading
-		done       bool
-	}
-
 	stopped atomic.Bool
 	failure sync.Once
 	err     error // set by failure, before stopped
 }
 
-// run is the caller's part. It takes on helpers as slots come free, and returns
-// after they have ended.
+// recruit takes a slot for a helper, if one is free and may be used.
+func (p *pass) recruit() bool {
+	p.crew += p.back.Swap(0)
+	if p.crew == 0 || !p.slots.TryAcquire(1) {
+		return false
+	}
+	p.crew--
+	return true
+}
+
+// stream is the reading of a stream. Only the caller's goroutine reads, so that
+// a slow stream holds one slot; what it has read, a helper hashes, or else itself.
+func (p *pass) stream() {
+	defer p.helpers.Wait()
+	ended := false
+	defer p.caught(&ended)
+	w := workers.Get().(*worker)
+	defer func() { workers.Put(w) }()
+	for index := uint64(0); ; index++ {
+		n, err := fill(p.ctx, p.in.r, w.buffer())
+		if err != nil && err != io.EOF {
+			p.fail(err)
+			break
+		}
+		data := w.buf[:n]
+		w.cold = false
+		switch {
+		case n == 0 && index > 0: // only an empty stream has an empty segment
+		case err == nil && p.recruit():
+			mine := w
+			p.helpers.Go(func() {
+				p.tree.add(mine, data, index)
+				workers.Put(mine)
+				p.back.Add(1)
+				p.slots.Release(1)
+			})
+			w = workers.Get().(*worker)
+		default:
+			p.tree.add(w, data, index)
+		}
+		if err == io.EOF {
+			break
+		}
+	}
+	ended = true
+}
+
+// run is the caller's part for an input that is read at offsets: each goroutine
+// claims the next segment, reads it and adds it to the tree, until none is left.
+// Helpers come as slots come free, and have ended when it returns.
 func (p *pass) run(w *worker) {
 	defer p.helpers.Wait()
 	for {
-		p.crew += p.back.Swap(0)
-		for p.crew > 0 && p.worthHelp() && p.slots.TryAcquire(1) {
-			p.crew--
+		for int64(p.next.Load()+1)*segmentSize < p.in.size && p.recruit() {
 			p.helpers.Go(p.help)
 		}
 		if !p.step(w) {
 			return
 		}
 	}
-}
-
-// worthHelp reports whether segments are left beyond the caller's next.
-func (p *pass) worthHelp() bool {
-	next := p.next.Load()
-	if p.in.form == formStream {
-		return next > 0
-	}
-	return int64(next+1)*segmentSize < p.in.size
 }
 
 // help works until nothing is left, or until another slice waits for the slot.
@@ -154,18 +189,7 @@ func (p *pass) step(w *worker) (more bool) {
 		return false
 	}
 	ended := false
-	defer func() {
-		if ended {
-			return
-		}
-		// A helper's panic would end the process; after a runtime.Goexit a
-		// segment would be missing.
-		if v := recover(); v != nil {
-			p.fail(&PanicError{Value: v, Stack: debug.Stack()})
-		} else {
-			p.fail(errGoexit)
-		}
-	}()
+	defer p.caught(&ended)
 	data, index, ok := p.claim(w)
 	if ok {
 		p.tree.add(w, data, index)
@@ -174,10 +198,20 @@ func (p *pass) step(w *worker) (more bool) {
 	return ok
 }
 
-func (p *pass) claim(w *worker) (data []byte, index uint64, ok bool) {
-	if p.in.form == formStream {
-		return p.claimNext(w.buffer())
+// caught is deferred where the caller's reader is called. A helper's panic would
+// end the process; after a runtime.Goexit a segment would be missing.
+func (p *pass) caught(ended *bool) {
+	if *ended {
+		return
 	}
+	if v := recover(); v != nil {
+		p.fail(&PanicError{Value: v, Stack: debug.Stack()})
+	} else {
+		p.fail(errGoexit)
+	}
+}
+
+func (p *pass) claim(w *worker) (data []byte, index uint64, ok bool) {
 	index = p.next.Add(1) - 1
 	off := int64(index) * segmentSize
 	if off >= p.in.size && index > 0 {
@@ -197,27 +231,6 @@ func (p *pass) claim(w *worker) (data []byte, index uint64, ok bool) {
 		return nil, 0, false
 	}
 	return data, index, true
-}
-
-// claimNext reads a segment from the stream. An empty stream has one, empty.
-func (p *pass) claimNext(buf []byte) (data []byte, index uint64, ok bool) {
-	p.stream.Lock()
-	defer p.stream.Unlock()
-	if p.stream.done || p.stopped.Load() {
-		return nil, 0, false
-	}
-	n, err := fill(p.ctx, p.in.r, buf)
-	p.stream.done = err != nil
-	if err != nil && err != io.EOF {
-		p.fail(err)
-		return nil, 0, false
-	}
-	index = p.next.Load()
-	if n == 0 && index > 0 {
-		return nil, 0, false
-	}
-	p.next.Add(1)
-	return buf[:n], index, true
 }
 
 // fill reads until buf is full or the reader fails, looking at ctx in between.
