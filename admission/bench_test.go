@@ -22,15 +22,15 @@ func benchController(b *testing.B) *Controller {
 	return c
 }
 
-// benchRequests are jobs of 64 buyers with 16 providers, one shard for one
-// millisecond each.
+// benchRequests are jobs of 64 buyers with 16 providers, one shard for 100
+// microseconds each.
 func benchRequests() []Request {
 	rs := make([]Request, 64)
 	for i := range rs {
 		rs[i] = Request{
 			JobID: fmt.Sprintf("job-%08d", i), Buyer: fmt.Sprintf("buyer-%04d", i),
 			Provider: fmt.Sprintf("provider-%04d", i%16), Lane: Industrial,
-			Shards: 1, Duration: time.Millisecond,
+			Shards: 1, Duration: 100 * time.Microsecond,
 		}
 	}
 	return rs
@@ -115,19 +115,18 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	b.Run("contended", func(b *testing.B) {
 		c, rs := benchController(b), benchRequests()
-		var clock, worker atomic.Int64
+		var newest, worker atomic.Int64
 		b.ReportAllocs()
-		b.SetParallelism(1)
 		b.RunParallel(func(pb *testing.PB) {
-			// Each worker's time runs on its own; the line takes the newest.
-			n := worker.Add(1) * 17
-			now := benchStart.Add(time.Duration(clock.Load()))
+			n, at := worker.Add(1)*17, int64(0)
 			for pb.Next() {
-				now = now.Add(400)
-				c.Decide(rs[n&63], now)
-				n++
+				if n++; n&255 == 0 { // the workers' times must not run apart
+					at = max(at, newest.Load())
+					newest.Store(at)
+				}
+				at += 400
+				c.Decide(rs[n&63], benchStart.Add(time.Duration(at)))
 			}
-			clock.Store(int64(now.Sub(benchStart)))
 		})
 	})
 }
@@ -148,8 +147,16 @@ func rejecting(b *testing.B, code Code) (*Controller, Request, time.Time) {
 		}
 		r.Shards, r.Duration = 1_000_000, 29*time.Second // more than a turn holds
 	case BuyerShare:
-		for c.Decide(r, now).Code == Admitted {
-			r.Shards, r.Duration = 1000, 30*time.Second
+		// Jobs that have run, while the clock stands still.
+		r.Shards, r.Duration = 500_000, time.Second
+		for {
+			d := c.Decide(r, now)
+			if d.Code != Admitted {
+				break
+			}
+			l := d.Lease
+			c.slots[Industrial-1].release(&l)
+			c.wheel.remove(placeOf(l.start, l.end), l.shards)
 		}
 	case Capacity:
 		r.Shards, r.Duration = 1_000_000, time.Second

@@ -50,28 +50,66 @@ func TestBucketConserves(t *testing.T) {
 	var b bucket
 	var now, net atomic.Int64
 	var wg sync.WaitGroup
-	for i := range 16 {
+	begin := make(chan struct{})
+	for i := range 8 {
 		wg.Go(func() {
-			for n := range int64(5000) {
+			<-begin
+			got := int64(0)
+			for n := range int64(100_000) {
 				at := now.Add(1)
-				cost := 1 + (n*7+int64(i))%40
+				cost := 1 + (n*7+int64(i))%4
 				if i%4 == 0 {
-					net.Add(b.fill(at, cost, limit))
+					got += b.fill(at, cost, limit)
 				} else if b.take(at, cost, limit) == 0 {
-					net.Add(cost)
+					got += cost
 					if n%3 == 0 {
-						net.Add(-cost)
+						got -= cost
 						b.give(cost)
 					}
 				}
 			}
+			net.Add(got)
 		})
 	}
+	close(begin)
 	wg.Wait()
-	if got, most := net.Load(), now.Load()+limit; got > most {
+	if got, most := net.Load(), now.Load()+limit; got > most || got < most/2 {
 		t.Errorf("%d taken, at most %d can be", got, most)
 	}
 	if got, most := b.tat.Load(), now.Load()+limit; got > most {
 		t.Errorf("bucket at %d, at most %d", got, most)
+	}
+}
+
+// TestHeldConserves lets many take shards at once; held is what they took.
+func TestHeldConserves(t *testing.T) {
+	var w wheel
+	var net atomic.Int64
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for i := range int64(8) {
+		wg.Go(func() {
+			<-begin
+			got := int64(0)
+			for range 100_000 {
+				if w.take(1+i, 20) == 0 {
+					got++
+					w.give(1 + i)
+				}
+				if w.take(1, 1<<40) == 0 {
+					net.Add(1)
+				}
+				w.give(1)
+				net.Add(-1)
+			}
+			if got == 0 {
+				t.Error("never got any")
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	if h := w.held.Load(); h != net.Load() || h != 0 {
+		t.Errorf("%d held, %d taken", h, net.Load())
 	}
 }

@@ -67,8 +67,7 @@ func (c *Controller) DecideNow(r Request) Decision { return c.Decide(r, c.clock.
 // Checks come in the order of the codes: if several fail, the answer is Invalid
 // before StaleSignal and Brownout, TooLarge, DeferredTight, then the shares, then
 // Capacity and BurstExhausted.
-func (c *Controller) Decide(r Request, now time.Time) Decision {
-	var d Decision
+func (c *Controller) Decide(r Request, now time.Time) (d Decision) {
 	c.decide(&d, &r, now)
 	if c.log != nil {
 		c.logDecision(&r, &d)
@@ -85,9 +84,7 @@ func (c *Controller) decide(d *Decision, r *Request, now time.Time) {
 		d.Err = err
 		return // Invalid; belongs to no lane, so it is not counted
 	}
-	j := job{now: at, view: v}
-	j.lease.lane, j.lease.shards, j.lease.duration = r.Lane, int64(r.Shards), int64(length)
-	j.lease.end = at + j.lease.duration
+	j := job{now: at, view: v, lease: &d.Lease, shards: int64(r.Shards), length: int64(length)}
 	if r.Lane == Consumer {
 		c.consumer(&j)
 		d.Code = Admitted
@@ -100,21 +97,22 @@ func (c *Controller) decide(d *Decision, r *Request, now time.Time) {
 		return
 	}
 	c.admitted[r.Lane-1].Add(1)
-	d.Lease = j.lease
 }
 
 // job is a request on its way through the checks.
 type job struct {
-	now   int64
-	view  *view
-	lease Lease
-	wait  int64
+	now    int64
+	view   *view
+	shards int64
+	length int64
+	wait   int64  // set on refusal
+	lease  *Lease // set on admission
 }
 
 // cost returns the job's work in nanoseconds of the whole capacity, rounded up,
 // or limit+1 if that is less.
 func (j *job) cost(limit int64) int64 {
-	f := float64(j.lease.shards) * float64(j.lease.duration) * j.view.inverse
+	f := float64(j.shards) * float64(j.length) * j.view.inverse
 	if !(f < float64(limit)) {
 		return limit + 1
 	}
@@ -123,19 +121,17 @@ func (j *job) cost(limit int64) int64 {
 
 // consumer admits. What the job holds and costs is what industry does not get.
 func (c *Controller) consumer(j *job) {
-	l := &j.lease
-	l.total = c.total.fill(j.now, j.cost(c.burst), c.burst)
-	held := c.wheel.held.Add(l.shards)
-	if !c.slots[Consumer-1].claim(l, j.now, uint64(held)) {
-		c.wheel.give(l.shards)
-		*l = Lease{}
-		return
+	total := c.total.fill(j.now, j.cost(c.burst), c.burst)
+	held := c.wheel.held.Add(j.shards)
+	if !c.hold(j, Consumer, uint64(held)) {
+		c.wheel.give(j.shards)
+		return // without a lease
 	}
-	c.hold(l, j.now)
+	j.lease.total = total
 }
 
 func (c *Controller) industrial(j *job, r *Request) Code {
-	l, v := &j.lease, j.view
+	v := j.view
 	if v.mode == ModeBrownout {
 		j.wait = max(v.settled-j.now, int64(time.Second))
 		if v.stale {
@@ -146,7 +142,7 @@ func (c *Controller) industrial(j *job, r *Request) Code {
 	// A job must fit into what may be borrowed, which is half the burst: then an
 	// idle market admits it, however small the tenant's share is.
 	cost := j.cost(c.burst / 2)
-	if l.shards > int64(v.capacity) || cost > c.burst/2 {
+	if j.shards > int64(v.capacity) || cost > c.burst/2 {
 		return TooLarge
 	}
 	buyer := c.buyers.key(r.Buyer)
@@ -175,11 +171,9 @@ func (c *Controller) industrial(j *job, r *Request) Code {
 // fill the burst and the shards only up to a mark that leaves room for those who
 // stay within their shares. As the shares of all tenants sum to the capacity,
 // that room is there for them however much the others ask for.
-func (c *Controller) share(j *job, buyer, provider uint64, cost int64) Code {
-	l := &j.lease
-	var waitBuyer, waitProvider int64
-	l.buyer, waitBuyer = c.buyers.take(buyer, j.now, c.buyers.scale(cost))
-	l.provider, waitProvider = c.providers.take(provider, j.now, c.providers.scale(cost))
+func (c *Controller) share(j *job, buyerKey, providerKey uint64, cost int64) Code {
+	buyer, waitBuyer := c.buyers.take(buyerKey, j.now, c.buyers.scale(cost))
+	provider, waitProvider := c.providers.take(providerKey, j.now, c.providers.scale(cost))
 	over, code, waitShare := int64(0), BurstExhausted, int64(never)
 	if waitProvider > 0 {
 		over, code, waitShare = over+1, ProviderShare, waitProvider
@@ -192,33 +186,31 @@ func (c *Controller) share(j *job, buyer, provider uint64, cost int64) Code {
 	if over > 0 && c.contended(j.now) {
 		marked -= over * (capacity / 8)
 	}
-	if missing := c.wheel.take(l.shards, marked); missing > 0 {
+	if missing := c.wheel.take(j.shards, marked); missing > 0 {
 		j.wait = c.wheel.next(j.now) - j.now
 		if missing <= capacity-marked {
 			j.wait = min(j.wait, waitShare)
-			return c.refuse(l, code)
+		} else {
+			if code = Capacity; over == 0 {
+				c.note(j.now, &buyer)
+			}
 		}
-		if over == 0 {
-			c.note(j)
-		}
-		return c.refuse(l, Capacity)
-	}
-	if wait := c.total.take(j.now, cost, c.burst-over*(c.burst/4)); wait > 0 {
+	} else if wait := c.total.take(j.now, cost, c.burst-over*(c.burst/4)); wait > 0 {
+		c.wheel.give(j.shards)
 		j.wait = min(wait, waitShare)
-		c.wheel.give(l.shards)
-		return c.refuse(l, code)
-	}
-	if !c.slots[Industrial-1].claim(l, j.now, uint64(c.total.tat.Load())) {
-		j.wait = c.wheel.next(j.now) - j.now
+	} else if !c.hold(j, Industrial, uint64(c.total.tat.Load())) {
 		c.total.give(cost)
-		c.wheel.give(l.shards)
-		return c.refuse(l, Capacity)
+		c.wheel.give(j.shards)
+		j.wait, code = c.wheel.next(j.now)-j.now, Capacity
+	} else {
+		c.buyers.count(&buyer)
+		c.providers.count(&provider)
+		j.lease.total, j.lease.buyer, j.lease.provider = cost, buyer, provider
+		return Admitted
 	}
-	l.total = cost
-	c.hold(l, j.now)
-	c.buyers.count(&l.buyer)
-	c.providers.count(&l.provider)
-	return Admitted
+	buyer.give(buyer.cost)
+	provider.give(provider.cost)
+	return code
 }
 
 // contended reports whether anybody but one tenant wants shards. While nobody
@@ -229,23 +221,25 @@ func (c *Controller) contended(now int64) bool {
 
 // note remembers for half a burst that a newcomer within its shares found no free
 // shards: someone who waits is not active yet.
-func (c *Controller) note(j *job) {
-	if until := j.now + c.burst/2; c.buyers.idle(&j.lease.buyer) && c.wanted.Load() < until-c.burst/4 {
+func (c *Controller) note(now int64, buyer *claim) {
+	if until := now + c.burst/2; c.buyers.idle(buyer) && c.wanted.Load() < until-c.burst/4 {
 		c.wanted.Store(until)
 	}
 }
 
-// refuse takes back what the tenants were charged.
-func (c *Controller) refuse(l *Lease, code Code) Code {
-	l.buyer.give(l.buyer.cost)
-	l.provider.give(l.provider.cost)
-	return code
-}
-
-// hold puts a lease's shards, taken already, where its deadline frees them.
-func (c *Controller) hold(l *Lease, now int64) {
-	l.place = placeOf(now, l.end)
-	c.wheel.add(l.place, l.shards)
+// hold makes the lease for shards taken already, and puts them where its deadline
+// frees them. It reports false if there is no place for a lease.
+func (c *Controller) hold(j *job, lane Lane, seed uint64) bool {
+	end := j.now + j.length
+	slot, word, ok := c.slots[lane-1].claim(j.now, end, seed)
+	if !ok {
+		return false
+	}
+	l := j.lease
+	l.lane, l.slot, l.word = lane, slot, word
+	l.start, l.end, l.shards = j.now, end, j.shards
+	c.wheel.add(placeOf(j.now, end), j.shards)
+	return true
 }
 
 // Release is [Controller.ReleaseAt] at the time that the Clock tells.
@@ -260,8 +254,8 @@ func (c *Controller) ReleaseAt(l Lease, now time.Time) bool {
 	if !l.lane.Valid() || at >= l.end || !c.slots[l.lane-1].release(&l) {
 		return false
 	}
-	c.wheel.remove(l.place, l.shards)
-	unused := min(float64(l.end-at)/float64(l.duration), 1)
+	c.wheel.remove(placeOf(l.start, l.end), l.shards)
+	unused := min(float64(l.end-at)/float64(l.end-l.start), 1)
 	part := func(cost int64) int64 { return int64(float64(cost) * unused) }
 	c.total.give(part(l.total))
 	l.buyer.give(part(l.buyer.cost))

@@ -190,7 +190,7 @@ func exhaust(t *testing.T, c *Controller, next func(int) Request, code Code) Req
 		// stands still.
 		l := d.Lease
 		c.slots[Industrial-1].release(&l)
-		c.wheel.remove(l.place, l.shards)
+		c.wheel.remove(placeOf(l.start, l.end), l.shards)
 	}
 	t.Fatalf("never met %v", code)
 	return Request{}

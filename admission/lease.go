@@ -12,10 +12,9 @@ type Lease struct {
 	lane     Lane
 	slot     uint32
 	word     uint64 // what stands in the slot; 0 for no lease
+	start    int64
 	end      int64
-	duration int64
 	shards   int64
-	place    place
 	total    int64 // charged to all together
 	buyer    claim
 	provider claim
@@ -40,25 +39,24 @@ func newSlots(n int) slots {
 	return make(slots, size)
 }
 
-// claim enters l, looking from a place that seed chooses; seeds of leases that
-// live at the same time should differ. It reports false if all places it looked
-// at are taken.
-func (s slots) claim(l *Lease, now int64, seed uint64) bool {
-	tick, end := uint64(now>>tickBits), uint64(l.end>>tickBits+1)<<generationBits
+// claim finds a place for a lease, looking from one that seed chooses; seeds of
+// leases that live at the same time should differ. ok is false if all places it
+// looked at are taken.
+func (s slots) claim(now, end int64, seed uint64) (slot uint32, word uint64, ok bool) {
+	tick, until := uint64(now>>tickBits), uint64(end>>tickBits+1)<<generationBits
 	at := seed * 0x9e3779b97f4a7c15 >> 32
 	for i := range uint64(probes) {
-		slot := (at + i) & uint64(len(s)-1)
-		old := s[slot].Load()
+		place := &s[(at+i)&uint64(len(s)-1)]
+		old := place.Load()
 		if old>>generationBits > tick {
 			continue
 		}
-		word := end | (old+1)&generationMask
-		if s[slot].CompareAndSwap(old, word) {
-			l.slot, l.word = uint32(slot), word
-			return true
+		word := until | (old+1)&generationMask
+		if place.CompareAndSwap(old, word) {
+			return uint32((at + i) & uint64(len(s)-1)), word, true
 		}
 	}
-	return false
+	return 0, 0, false
 }
 
 // release takes l out, and reports whether it was there.
