@@ -11,6 +11,7 @@
 //	admission          lanes, capacity, fee comfort, fair share
 //	priceboard         sliding window, quantile bands, persistence
 //	receipt            receipts, their keys, the append-only log
+//	settlement         engine, ledger, modes: credits move exactly once
 //	settlement/match   order book and match loop
 //
 // A core package imports neither a database nor a metrics system. Stores and

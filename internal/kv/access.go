@@ -53,6 +53,13 @@ func (db *DB) commit(b *pebble.Batch, apply func() error) (err error) {
 	return nil
 }
 
+// Err returns [ErrPoisoned] or [ErrClosed] when the database is, and else nil.
+func (db *DB) Err() error {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return db.usable()
+}
+
 // Get calls use with the value of key, if there is one. The slice is valid
 // during the call only. Possible errors: [ErrPoisoned], [ErrClosed],
 // [ErrCorrupt], and that of use.

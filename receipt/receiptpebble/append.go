@@ -55,7 +55,10 @@ func (s *Store) commit(reqs []*request) {
 	clear(s.pending)
 	s.entries = s.entries[:0]
 	b := s.db.Batch()
-	err := s.decide(b, reqs)
+	err := sentinels.Translate(s.db.Err())
+	if err == nil {
+		err = s.decide(b, reqs)
+	}
 	next := s.next + uint64(len(s.entries))
 	if err == nil && len(s.entries) > 0 {
 		s.write(b)

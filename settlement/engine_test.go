@@ -1,0 +1,639 @@
+package settlement_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/receipt/receipttest"
+	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/settlementtest"
+)
+
+var issued = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+
+// market is an engine on models, and what its metrics were told.
+type market struct {
+	*settlement.Engine
+	t        *testing.T
+	receipts receipttest.Mem
+	ledger   settlementtest.Ledger
+	store    settlementtest.Store
+	opts     settlement.Options
+	issues   int
+
+	mu      sync.Mutex
+	applied int
+	failed  map[settlement.Reason]int
+	modes   []settlement.Mode
+}
+
+func (m *market) Applied(n int) { m.mu.Lock(); defer m.mu.Unlock(); m.applied += n }
+
+func (m *market) Failed(r settlement.Reason) { m.mu.Lock(); defer m.mu.Unlock(); m.failed[r]++ }
+
+func (m *market) ModeChanged(to settlement.Mode) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.modes = append(m.modes, to)
+}
+
+func newMarket(t *testing.T, opts settlement.Options) *market {
+	m := &market{t: t, failed: map[settlement.Reason]int{}, opts: opts}
+	m.opts.Metrics = m
+	m.restart()
+	return m
+}
+
+// restart opens a new engine on what the old one left.
+func (m *market) restart() {
+	m.t.Helper()
+	e, err := settlement.Open(m.t.Context(), &m.receipts, &m.ledger, &m.store, &m.opts)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Engine = e
+}
+
+func (m *market) issue(account string, amount uint64) {
+	m.t.Helper()
+	m.issues++
+	if _, err := m.ledger.Post(m.t.Context(), []settlement.Transfer{{
+		ID: settlement.ID{1, byte(m.issues)}, From: m.ledger.Issuer(), To: account, Amount: amount,
+	}}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func job(n int, buyer string, price uint64) receipt.Receipt {
+	return receipt.New(fmt.Sprintf("job-%d", n), buyer, "provider", price, issued)
+}
+
+func dry(r receipt.Receipt) receipt.Receipt { r.DryRun = true; return r }
+
+func (m *market) append(rs ...receipt.Receipt) {
+	m.t.Helper()
+	if _, err := m.receipts.Append(m.t.Context(), rs); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *market) settle(want settlement.Pass) {
+	m.t.Helper()
+	got, err := m.Settle(m.t.Context())
+	if err != nil || got != want {
+		m.t.Errorf("Settle: %+v, %v, want %+v", got, err, want)
+	}
+	if err := settlementtest.Conserved(m.t.Context(), &m.ledger); err != nil {
+		m.t.Error(err)
+	}
+}
+
+func (m *market) real() {
+	m.t.Helper()
+	if err := errors.Join(m.Arm(m.t.Context(), settlement.After(0)), m.do(m.Settle)); err != nil {
+		m.t.Fatal(err)
+	}
+	m.want(settlement.Real)
+}
+
+func (m *market) do(f func(context.Context) (settlement.Pass, error)) error {
+	_, err := f(m.t.Context())
+	return err
+}
+
+func (m *market) want(mode settlement.Mode) {
+	m.t.Helper()
+	if got := m.Mode(); got != mode {
+		m.t.Errorf("mode %v, want %v", got, mode)
+	}
+}
+
+func (m *market) status(applied, failed, owed uint64) settlement.Status {
+	m.t.Helper()
+	s, err := m.Status(m.t.Context())
+	if err != nil || s.Applied != applied || s.Failed != failed || s.Owed != owed {
+		m.t.Errorf("Status: %+v, %v, want applied %d, failed %d, owed %d", s, err, applied, failed, owed)
+	}
+	return s
+}
+
+func (m *market) balance(account string, want uint64) {
+	m.t.Helper()
+	if got, err := m.ledger.Balance(m.t.Context(), account); err != nil || got != want {
+		m.t.Errorf("balance of %s is %d, %v, want %d", account, got, err, want)
+	}
+}
+
+func TestDryRunMovesNothing(t *testing.T) {
+	m := newMarket(t, settlement.Options{})
+	m.issue("buyer", 100)
+	m.append(dry(job(1, "buyer", 10)), dry(job(2, "buyer", 10)), job(3, "buyer", 10), dry(job(4, "buyer", 10)))
+	m.settle(settlement.Pass{})
+	m.want(settlement.DryRun)
+	m.balance("buyer", 100)
+	m.status(0, 0, 1)
+	m.restart()
+	m.status(0, 0, 1)
+	// The owed one waited; the dry runs never move.
+	m.real()
+	m.balance("buyer", 90)
+	m.balance("provider", 10)
+	m.status(1, 0, 0)
+	if m.applied != 1 {
+		t.Errorf("applied counts %d, want 1", m.applied)
+	}
+}
+
+func TestPromotedReceiptSettles(t *testing.T) {
+	m := newMarket(t, settlement.Options{})
+	m.issue("buyer", 100)
+	r := job(1, "buyer", 10)
+	m.append(dry(r), dry(job(2, "buyer", 10)))
+	m.real()
+	m.settle(settlement.Pass{})
+	m.append(r)
+	m.settle(settlement.Pass{Applied: 1})
+	m.append(r, dry(r))
+	m.settle(settlement.Pass{})
+	m.balance("buyer", 90)
+}
+
+func TestSettleInBatches(t *testing.T) {
+	m := newMarket(t, settlement.Options{BatchSize: 3})
+	m.issue("buyer", 1000)
+	m.real()
+	for i := range 10 {
+		m.append(job(2*i, "buyer", 1), dry(job(2*i+1, "buyer", 1)))
+	}
+	m.status(0, 0, 10)
+	m.settle(settlement.Pass{Applied: 10})
+	m.status(10, 0, 0)
+	m.balance("buyer", 990)
+}
+
+// The engine loses its cursor: nothing moves twice.
+func TestLostCursorCostsOnlyDuplicates(t *testing.T) {
+	m := newMarket(t, settlement.Options{})
+	m.issue("buyer", 100)
+	m.real()
+	m.append(job(1, "buyer", 10), job(2, "buyer", 10))
+	m.settle(settlement.Pass{Applied: 2})
+	m.store = settlementtest.Store{}
+	m.restart()
+	m.real()
+	m.settle(settlement.Pass{})
+	m.balance("buyer", 80)
+	m.status(2, 0, 0)
+	if m.applied != 2 {
+		t.Errorf("applied counts %d, want 2", m.applied)
+	}
+}
+
+func TestInsufficientFundsRevert(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{})
+	m.issue("rich", 100)
+	m.real()
+	poor := job(2, "poor", 10)
+	m.append(job(1, "rich", 10), poor, job(3, "rich", 10), job(4, "rich", 10))
+	m.settle(settlement.Pass{Applied: 1, Failed: 1})
+	m.want(settlement.DryRun)
+	if s := m.status(1, 1, 2); s.Reason == "" {
+		t.Error("the status gives no reason")
+	}
+	if m.failed[settlement.ReasonInsufficient] != 1 {
+		t.Errorf("failed counts %v", m.failed)
+	}
+	var archive []settlement.Failure
+	for f, err := range m.Failures(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive = append(archive, f)
+	}
+	if len(archive) != 1 || archive[0].Receipt.Key != poor.Key || archive[0].Reason != settlement.ReasonInsufficient {
+		t.Errorf("archive %+v", archive)
+	}
+	m.settle(settlement.Pass{})
+	if err := m.Retry(ctx, poor.Key); !errors.Is(err, settlement.ErrMode) {
+		t.Errorf("Retry in DryRun: %v, want ErrMode", err)
+	}
+
+	// Top up and arm again: the rest settles, the archived one only by Retry.
+	m.restart()
+	m.issue("poor", 10)
+	m.real()
+	m.settle(settlement.Pass{})
+	m.balance("rich", 70)
+	m.balance("poor", 10)
+	m.status(3, 1, 0)
+	if err := m.Retry(ctx, poor.Key); err != nil {
+		t.Error(err)
+	}
+	m.balance("poor", 0)
+	m.status(4, 0, 0)
+	if err := m.Retry(ctx, poor.Key); !errors.Is(err, settlement.ErrNotArchived) {
+		t.Errorf("a second Retry: %v, want ErrNotArchived", err)
+	}
+	if err := m.Retry(ctx, receipt.Key{}); !errors.Is(err, settlement.ErrNotArchived) {
+		t.Errorf("Retry of an unknown key: %v, want ErrNotArchived", err)
+	}
+}
+
+func TestRetryThatFailsAgain(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{Policy: settlement.Quarantine})
+	m.real()
+	poor := job(1, "poor", 10)
+	m.append(poor)
+	m.settle(settlement.Pass{Failed: 1})
+	if err := m.Retry(ctx, poor.Key); !errors.Is(err, settlement.ErrInsufficient) {
+		t.Errorf("Retry: %v, want ErrInsufficient", err)
+	}
+	m.want(settlement.Real)
+	m.status(0, 1, 0)
+	for f, err := range m.Failures(ctx) {
+		if err != nil || f.Tries != 2 {
+			t.Errorf("archive has %+v, %v", f, err)
+		}
+	}
+}
+
+func TestQuarantineGoesOn(t *testing.T) {
+	m := newMarket(t, settlement.Options{Policy: settlement.Quarantine, BatchSize: 4})
+	m.issue("rich", 100)
+	m.real()
+	for i := range 10 {
+		m.append(job(2*i, "poor", 10), job(2*i+1, "rich", 10))
+	}
+	m.settle(settlement.Pass{Applied: 10, Failed: 10})
+	m.want(settlement.Real)
+	m.balance("rich", 0)
+	m.balance("provider", 100)
+	m.status(10, 10, 0)
+}
+
+// The last receipts of a batch fail, also the only one.
+func TestFailureAtTheEnd(t *testing.T) {
+	for _, policy := range []settlement.FailurePolicy{settlement.RevertToDryRun, settlement.Quarantine} {
+		m := newMarket(t, settlement.Options{Policy: policy})
+		m.issue("rich", 10)
+		m.real()
+		m.append(job(1, "poor", 1))
+		m.settle(settlement.Pass{Failed: 1})
+		m.status(0, 1, 0)
+		if policy == settlement.RevertToDryRun {
+			m.real()
+		}
+		m.append(job(2, "rich", 1), dry(job(3, "rich", 1)), job(4, "poor", 1), dry(job(5, "rich", 1)))
+		m.settle(settlement.Pass{Applied: 1, Failed: 1})
+		m.status(1, 2, 0)
+	}
+}
+
+// A receipt must not reach into the issuing account: it would make credits.
+func TestIssuerNamedByReceipt(t *testing.T) {
+	m := newMarket(t, settlement.Options{Policy: settlement.Quarantine})
+	m.issue("buyer", 100)
+	m.real()
+	m.append(job(1, "buyer", 10),
+		receipt.New("mint", "issuer", "provider", 1000, issued),
+		receipt.New("burn", "buyer", "issuer", 10, issued),
+		job(2, "buyer", 10))
+	m.settle(settlement.Pass{Applied: 2, Failed: 2})
+	m.balance("provider", 20)
+	m.balance("issuer", 100)
+	if m.failed[settlement.ReasonIssuer] != 2 {
+		t.Errorf("failed counts %v", m.failed)
+	}
+}
+
+func TestOverflowAndConflictFail(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{Policy: settlement.Quarantine})
+	m.issue("buyer", math.MaxUint64)
+	m.real()
+	taken := job(1, "buyer", 10)
+	other := settlement.TransferFor(&taken)
+	other.Amount = 11
+	if _, err := m.ledger.Post(ctx, []settlement.Transfer{other}); err != nil {
+		t.Fatal(err)
+	}
+	m.append(taken, job(2, "buyer", math.MaxUint64))
+	m.settle(settlement.Pass{Failed: 2})
+	if m.failed[settlement.ReasonConflict] != 1 || m.failed[settlement.ReasonInsufficient] != 1 {
+		t.Errorf("failed counts %v", m.failed)
+	}
+}
+
+func TestArmByHeight(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{})
+	if err := errors.Join(m.Height(ctx, 90), m.Arm(ctx, settlement.AtHeight(100))); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []uint64{1, 90, 99} {
+		if err := m.Height(ctx, h); err != nil {
+			t.Fatal(err)
+		}
+		m.want(settlement.Armed)
+	}
+	m.restart()
+	m.want(settlement.Armed)
+	if err := m.Height(ctx, 100); err != nil {
+		t.Fatal(err)
+	}
+	m.want(settlement.Real)
+	if fmt.Sprint(m.modes) != "[armed real]" {
+		t.Errorf("modes %v", m.modes)
+	}
+	if err := errors.Join(m.DryRun(ctx, "test")); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []settlement.Activation{settlement.AtHeight(100), settlement.AtHeight(3), settlement.After(-1), {Remaining: 1, Height: 1000}} {
+		if err := m.Arm(ctx, a); !errors.Is(err, settlement.ErrActivation) {
+			t.Errorf("Arm(%+v): %v, want ErrActivation", a, err)
+		}
+	}
+	m.want(settlement.DryRun)
+}
+
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func TestArmByTime(t *testing.T) {
+	ctx := t.Context()
+	c := &clock{issued}
+	m := newMarket(t, settlement.Options{Clock: c})
+	if err := m.Arm(ctx, settlement.After(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	tick := func(d time.Duration, want settlement.Mode) {
+		t.Helper()
+		c.now = c.now.Add(d)
+		m.settle(settlement.Pass{})
+		m.want(want)
+	}
+	tick(20*time.Minute, settlement.Armed)
+	tick(-10*time.Hour, settlement.Armed) // the clock jumps back
+	tick(10*time.Hour, settlement.Armed)  // and comes to where it was: no time has passed
+	tick(20*time.Minute, settlement.Armed)
+	c.now = c.now.Add(1000 * time.Hour) // while no engine is open
+	m.restart()
+	tick(0, settlement.Armed)
+	tick(-time.Hour, settlement.Armed)
+	m.restart() // starts from the clock as it is
+	tick(20*time.Minute-1, settlement.Armed)
+	if s := m.status(0, 0, 0); s.Activation.Remaining != 1 {
+		t.Errorf("remaining %v, want 1ns", s.Activation.Remaining)
+	}
+	tick(1, settlement.Real)
+}
+
+func TestModeChanges(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{})
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, settlement.ErrMode) {
+			t.Errorf("%s in %v: %v, want ErrMode", what, m.Mode(), err)
+		}
+	}
+	refused("CancelArm", m.CancelArm(ctx))
+	if err := m.Arm(ctx, settlement.After(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	refused("Arm", m.Arm(ctx, settlement.After(0)))
+	if err := m.CancelArm(ctx); err != nil {
+		t.Fatal(err)
+	}
+	m.want(settlement.DryRun)
+	m.real()
+	refused("Arm", m.Arm(ctx, settlement.After(0)))
+	refused("CancelArm", m.CancelArm(ctx))
+	if err := errors.Join(m.DryRun(ctx, "audit"), m.DryRun(ctx, "again")); err != nil {
+		t.Fatal(err)
+	}
+	m.restart()
+	m.want(settlement.DryRun)
+	if s := m.status(0, 0, 0); s.Reason != "audit" {
+		t.Errorf("reason %q, want the first", s.Reason)
+	}
+	if fmt.Sprint(m.modes) != "[armed dry_run armed real dry_run]" {
+		t.Errorf("modes %v", m.modes)
+	}
+}
+
+// A ledger that cannot answer now is no failure of the receipt.
+type flaky struct {
+	*settlementtest.Ledger
+	post func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error)
+}
+
+func (f *flaky) Post(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+	return f.post(ctx, ts)
+}
+
+func TestLedgerOutOfReach(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{})
+	m.issue("buyer", 100)
+	m.real()
+	l := &flaky{Ledger: &m.ledger}
+	var err error
+	if m.Engine, err = settlement.Open(ctx, &m.receipts, l, &m.store, &m.opts); err != nil {
+		t.Fatal(err)
+	}
+	m.append(job(1, "buyer", 10), job(2, "buyer", 10), job(3, "buyer", 10))
+
+	// The outcome is unknown, and it was applied all the same.
+	l.post = func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+		results, _ := m.ledger.Post(ctx, ts[:2])
+		return results[:1], settlement.ErrUnknown
+	}
+	if got, err := m.Settle(ctx); !errors.Is(err, settlement.ErrUnknown) || got.Applied != 1 {
+		t.Errorf("Settle: %+v, %v", got, err)
+	}
+	m.want(settlement.Real)
+	l.post = m.ledger.Post
+	m.settle(settlement.Pass{Applied: 1, Duplicate: 1})
+	m.balance("buyer", 70)
+	m.status(3, 0, 0)
+
+	for name, post := range map[string]func(context.Context, []settlement.Transfer) ([]settlement.Result, error){
+		"too few results": func(context.Context, []settlement.Transfer) ([]settlement.Result, error) { return nil, nil },
+		"too many results": func(_ context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+			return make([]settlement.Result, len(ts)+1), nil
+		},
+	} {
+		l.post = post
+		m.append(job(len(name), "buyer", 1))
+		if _, err := m.Settle(ctx); !errors.Is(err, settlement.ErrLedger) {
+			t.Errorf("%s: %v, want ErrLedger", name, err)
+		}
+	}
+}
+
+func TestFencedEngineStops(t *testing.T) {
+	m := newMarket(t, settlement.Options{})
+	old := m.Engine
+	m.restart()
+	if err := old.DryRun(t.Context(), "x"); err != nil {
+		t.Fatal(err) // no change, no write
+	}
+	if err := old.Arm(t.Context(), settlement.After(0)); !errors.Is(err, settlement.ErrFenced) {
+		t.Errorf("Arm of the old engine: %v, want ErrFenced", err)
+	}
+	m.append(dry(job(1, "buyer", 1)))
+	if err := old.Run(t.Context()); !errors.Is(err, settlement.ErrFenced) {
+		t.Errorf("Run of the old engine: %v, want ErrFenced", err)
+	}
+}
+
+func TestRunInFakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := newMarket(t, settlement.Options{})
+		m.issue("buyer", 100)
+		done := make(chan error)
+		go func() { done <- m.Run(ctx) }()
+		synctest.Wait()
+		if err := m.Arm(ctx, settlement.After(10*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		m.append(job(1, "buyer", 10))
+		time.Sleep(10*time.Second - time.Nanosecond)
+		synctest.Wait()
+		m.balance("buyer", 100)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		m.want(settlement.Real)
+		m.balance("buyer", 90)
+
+		m.append(job(2, "buyer", 10))
+		m.Wake()
+		synctest.Wait() // no time passes
+		m.balance("buyer", 80)
+		m.append(job(3, "buyer", 10))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		m.balance("buyer", 70)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func TestRunRetriesMoreSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		m := newMarket(t, settlement.Options{})
+		m.issue("buyer", 100)
+		m.real()
+		tries := 0
+		l := &flaky{Ledger: &m.ledger, post: func(context.Context, []settlement.Transfer) ([]settlement.Result, error) {
+			tries++
+			return nil, settlement.ErrUnknown
+		}}
+		e, err := settlement.Open(ctx, &m.receipts, l, &m.store, &m.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.append(job(1, "buyer", 1))
+		go e.Run(ctx)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if tries < 10 || tries > 20 { // 1, 2, 4 … 64 seconds apart
+			t.Errorf("%d tries in ten minutes", tries)
+		}
+	})
+}
+
+// A caller that gives up while it leads a pass takes nobody with it.
+func TestCancelledLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, settlement.Options{})
+		m.issue("buyer", 100)
+		m.real()
+		m.append(job(1, "buyer", 1))
+		first := true
+		l := &flaky{Ledger: &m.ledger}
+		l.post = func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+			if first {
+				first = false
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return m.ledger.Post(ctx, ts)
+		}
+		e, err := settlement.Open(t.Context(), &m.receipts, l, &m.store, &m.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := e.Settle(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("the leader: %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if got, err := e.Settle(t.Context()); err != nil || got.Applied != 1 {
+				t.Errorf("the other: %+v, %v", got, err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+	})
+}
+
+func TestConcurrentSettle(t *testing.T) {
+	ctx := t.Context()
+	m := newMarket(t, settlement.Options{BatchSize: 7})
+	m.issue("buyer", 1000)
+	m.real()
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				r := job(w*50+i, "buyer", 1)
+				if _, err := m.receipts.Append(ctx, []receipt.Receipt{r}); err != nil {
+					t.Error(err)
+				}
+				if _, err := m.Settle(ctx); err != nil {
+					t.Error(err)
+				}
+				if _, err := m.Status(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	m.balance("buyer", 600)
+	m.status(400, 0, 0)
+	if m.applied != 400 {
+		t.Errorf("applied counts %d, want 400", m.applied)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	m := newMarket(t, settlement.Options{})
+	for _, o := range []settlement.Options{{Policy: 2}, {Interval: -1}, {BatchSize: -1}} {
+		if _, err := settlement.Open(t.Context(), &m.receipts, &m.ledger, &m.store, &o); !errors.Is(err, settlement.ErrOptions) {
+			t.Errorf("%+v: %v, want ErrOptions", o, err)
+		}
+	}
+}

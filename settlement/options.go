@@ -1,0 +1,94 @@
+package settlement
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Clock tells the time.
+type Clock interface{ Now() time.Time }
+
+// Metrics is told of what an operator should see. Implementations are safe for
+// concurrent use.
+type Metrics interface {
+	// Applied: n receipts moved credits. Receipts that had moved them before are
+	// not among them.
+	Applied(n int)
+	// Failed: a receipt went into the archive.
+	Failed(reason Reason)
+	// ModeChanged: the engine is in another mode.
+	ModeChanged(to Mode)
+}
+
+// FailurePolicy is what an engine does when a receipt cannot be settled.
+type FailurePolicy uint8
+
+const (
+	// RevertToDryRun archives the receipt and stops: the engine is in DryRun,
+	// and what is owed stays owed until it is Real again.
+	RevertToDryRun FailurePolicy = iota
+	// Quarantine archives the receipt and goes on, so that one poor buyer cannot
+	// stop the market.
+	Quarantine
+)
+
+// Options of [Open]. The zero value and nil are ready to use.
+type Options struct {
+	// Policy defaults to RevertToDryRun.
+	Policy FailurePolicy
+	// Interval is how often Run looks for what is owed without being woken.
+	// Defaults to one second.
+	Interval time.Duration
+	// BatchSize is how many receipts are posted to the ledger at once. Defaults
+	// to 8192.
+	BatchSize int
+	// Clock defaults to time.Now, whose differences a change of the wall clock
+	// does not touch.
+	Clock Clock
+	// Logger hears of failures and changes of mode. Defaults to discarding.
+	Logger *slog.Logger
+	// Metrics defaults to none.
+	Metrics Metrics
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var d Options
+	if o != nil {
+		d = *o
+	}
+	if d.Interval == 0 {
+		d.Interval = time.Second
+	}
+	if d.BatchSize == 0 {
+		d.BatchSize = 8192
+	}
+	if d.Clock == nil {
+		d.Clock = wallClock{}
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Metrics == nil {
+		d.Metrics = noMetrics{}
+	}
+	switch {
+	case d.Policy > Quarantine:
+		return d, fmt.Errorf("%w: policy %d", ErrOptions, d.Policy)
+	case d.Interval < 0:
+		return d, fmt.Errorf("%w: interval %v", ErrOptions, d.Interval)
+	case d.BatchSize < 0:
+		return d, fmt.Errorf("%w: batch size %d", ErrOptions, d.BatchSize)
+	}
+	return d, nil
+}
+
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+type noMetrics struct{}
+
+func (noMetrics) Applied(int)      {}
+func (noMetrics) Failed(Reason)    {}
+func (noMetrics) ModeChanged(Mode) {}

@@ -1,0 +1,64 @@
+// Package settlementpebble keeps the ledger of credits and the state of a
+// settlement engine on disk, in Pebble.
+//
+//	db, err := settlementpebble.OpenDB("data", nil)
+//	ledger, err := settlementpebble.NewLedger(db, nil)
+//	state, err := settlementpebble.NewStore(db)
+//
+// One database can hold both, and the log of package receiptpebble besides.
+// Callers that post at the same time are committed together, with one fsync.
+// After a failed write every call returns settlement.ErrPoisoned until the
+// database is opened again.
+package settlementpebble
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/settlement"
+)
+
+// DB is an open database that several stores share, each under a prefix of its
+// own. The DB types of receiptpebble, settlementpebble and courierpebble are
+// the same.
+type DB = kv.DB
+
+// DBOptions of [OpenDB].
+type DBOptions = kv.Options
+
+// OpenDB opens a database in dir; opts may be nil. The caller closes it.
+// Possible errors: settlement.ErrLocked, settlement.ErrCorrupt, and those of the
+// file system.
+func OpenDB(dir string, opts *DBOptions) (*DB, error) {
+	db, err := kv.Open(dir, opts)
+	return db, sentinels.Translate(err)
+}
+
+var sentinels = kv.Sentinels{
+	Poisoned: settlement.ErrPoisoned,
+	Closed:   settlement.ErrClosed,
+	Corrupt:  settlement.ErrCorrupt,
+	Locked:   settlement.ErrLocked,
+	Version:  settlement.ErrSchema,
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+const sealBytes = 4
+
+// seal returns the CRC-32C of a key and the value under it, so that neither
+// passes for another.
+func seal(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+// unseal returns the value without its seal, or settlement.ErrCorrupt.
+func unseal(key, sealed []byte) ([]byte, error) {
+	n := len(sealed) - sealBytes
+	if n < 0 || binary.BigEndian.Uint32(sealed[n:]) != seal(key, sealed[:n]) {
+		return nil, fmt.Errorf("%w: key %q", settlement.ErrCorrupt, key)
+	}
+	return sealed[:n], nil
+}

@@ -1,0 +1,240 @@
+package settlementpebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/computemarket/computemarket/internal/bloom"
+	"github.com/computemarket/computemarket/internal/group"
+	"github.com/computemarket/computemarket/settlement"
+)
+
+// LedgerOptions of [NewLedger]. The zero value and nil are ready to use.
+type LedgerOptions struct {
+	// Issuer names the issuing account. Defaults to "issuer". It is fixed when
+	// the ledger is made; another name later is settlement.ErrSchema.
+	Issuer string
+	// Logger hears of damage. Defaults to discarding.
+	Logger *slog.Logger
+	// CheckLater leaves the check of what is stored to the caller, who runs
+	// Ledger.Check in a goroutine: opening a ledger of many millions of
+	// transfers then takes no longer than opening a small one, and posting is
+	// slower until it is done. Defaults to checking before NewLedger returns.
+	CheckLater bool
+}
+
+// Ledger is the default settlement.Ledger. It is safe for concurrent use.
+type Ledger struct {
+	db     *DB
+	issuer string
+	log    *slog.Logger
+	posts  *group.Group[*post]
+
+	stored atomic.Pointer[bloom.Filter] // the ids found on opening; nil until checked
+	work   work                         // of the commit in progress, and what outlives it
+}
+
+var _ settlement.Ledger = (*Ledger)(nil)
+
+// NewLedger opens the ledger in a database that the caller closes. A database
+// holds at most one open ledger. opts may be nil. Possible errors:
+// settlement.ErrSchema, settlement.ErrAccount (the issuer's name),
+// settlement.ErrCorrupt, settlement.ErrPoisoned, settlement.ErrClosed. A damaged
+// account or transfer is no error: see [Ledger.Check].
+func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
+	var o LedgerOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Issuer == "" {
+		o.Issuer = "issuer"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := (&settlement.Transfer{From: o.Issuer, To: o.Issuer + "."}).Validate(); err != nil {
+		return nil, fmt.Errorf("the issuer's name: %w", err)
+	}
+	l := &Ledger{db: db, issuer: o.Issuer, log: o.Logger}
+	l.work.reset()
+	l.posts = group.New(maxGroup, (*post).weight, l.commit)
+	if err := db.EnsureVersion(ledgerNamespace, ledgerSchema); err != nil {
+		return nil, sentinels.Translate(err)
+	}
+	if err := l.ensureIssuer(); err != nil {
+		return nil, sentinels.Translate(err)
+	}
+	if !o.CheckLater {
+		if err := l.Check(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (l *Ledger) ensureIssuer() error {
+	found, err := l.db.Get(issuerKey, func(v []byte) error {
+		if string(v) != l.issuer {
+			return fmt.Errorf("%w: its issuer is %q, not %q", settlement.ErrSchema, v, l.issuer)
+		}
+		return nil
+	})
+	if found || err != nil {
+		return err
+	}
+	b := l.db.Batch()
+	b.Set(issuerKey, []byte(l.issuer), nil)
+	return l.db.Commit(b)
+}
+
+// Issuer implements settlement.Ledger.
+func (l *Ledger) Issuer() string { return l.issuer }
+
+// Balance implements settlement.Ledger.
+func (l *Ledger) Balance(ctx context.Context, account string) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return l.balance(account)
+}
+
+func (l *Ledger) balance(account string) (balance uint64, err error) {
+	key := appendAccountKey(nil, account)
+	_, err = l.db.Get(key, func(v []byte) error {
+		balance, err = decodeBalance(key, v)
+		return err
+	})
+	return balance, sentinels.Translate(err)
+}
+
+func decodeBalance(key, sealed []byte) (uint64, error) {
+	v, err := unseal(key, sealed)
+	if err != nil {
+		return 0, err
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("%w: key %q", settlement.ErrCorrupt, key)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// Transfer returns the transfer with the id; ok is false when none was applied.
+// Errors as of Balance.
+func (l *Ledger) Transfer(ctx context.Context, id settlement.ID) (t settlement.Transfer, ok bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return t, false, err
+	}
+	return l.transfer(&id)
+}
+
+func (l *Ledger) transfer(id *settlement.ID) (t settlement.Transfer, ok bool, err error) {
+	key := appendTransferKey(nil, id)
+	ok, err = l.db.Get(key, func(v []byte) error {
+		t, err = decodeTransfer(key, v)
+		return err
+	})
+	return t, ok, sentinels.Translate(err)
+}
+
+// Accounts implements settlement.Ledger.
+func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, error] {
+	return func(yield func(settlement.Account, error) bool) {
+		for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			var a settlement.Account
+			if err == nil {
+				a.Name = string(p.Key[2:])
+				a.Balance, err = decodeBalance(p.Key, p.Value)
+			}
+			if err != nil {
+				yield(settlement.Account{}, sentinels.Translate(err))
+				return
+			}
+			if a.Name != l.issuer && !yield(a, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Check reads all that is stored and logs what is damaged. A damaged account
+// takes part in no transfer any more, and a damaged transfer blocks its ID; both
+// answer settlement.ErrCorrupt. When Check returns nil, posting new transfers no
+// longer needs to look for them on disk.
+//
+// NewLedger calls it, unless LedgerOptions.CheckLater says otherwise; then the
+// caller does, while the ledger is in use. Possible errors:
+// settlement.ErrCorrupt (more than single entries is damaged, or the balances do
+// not add up to what is outstanding), settlement.ErrPoisoned,
+// settlement.ErrClosed, that of ctx.
+func (l *Ledger) Check(ctx context.Context) error {
+	if err := l.checkBalances(ctx); err != nil {
+		return err
+	}
+	filter := new(bloom.Filter)
+	for p, err := range l.db.Scan(ledgerBounds(spaceTransfer)) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return sentinels.Translate(err)
+		}
+		if len(p.Key) == 2+len(settlement.ID{}) {
+			filter.Add((*[32]byte)(p.Key[2:]))
+		}
+		if _, err := decodeTransfer(p.Key, p.Value); err != nil {
+			l.log.Error("damaged transfer", "err", err)
+		}
+	}
+	l.stored.Store(filter)
+	return nil
+}
+
+// checkBalances adds up all accounts in one snapshot.
+func (l *Ledger) checkBalances(ctx context.Context) error {
+	var sum, outstanding uint64
+	damaged := false
+	for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return sentinels.Translate(err)
+		}
+		balance, err := decodeBalance(p.Key, p.Value)
+		switch {
+		case err != nil:
+			damaged = true
+			l.log.Error("damaged account", "err", err)
+		case string(p.Key[2:]) == l.issuer:
+			outstanding = balance
+		default:
+			sum += balance
+		}
+	}
+	if !damaged && sum != outstanding {
+		return fmt.Errorf("%w: the balances add up to %d, %d are outstanding", settlement.ErrCorrupt, sum, outstanding)
+	}
+	return nil
+}
+
+// isRefusal reports whether a transfer failed by itself; any other error fails
+// the commit.
+func isRefusal(err error) bool {
+	for _, refusal := range []error{
+		settlement.ErrInsufficient, settlement.ErrOverflow, settlement.ErrConflict,
+		settlement.ErrCorrupt, settlement.ErrInvalid,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
