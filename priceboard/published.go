@@ -29,9 +29,7 @@ func (p *published) set(n int, values *[3]uint64) {
 		return
 	}
 	for i := range next {
-		if next[i].Load() != values[i] { // a load is cheap, a store is not
-			next[i].Store(values[i])
-		}
+		next[i].Store(values[i])
 	}
 	p.head.Store((head>>countBits+1)<<countBits | uint64(n))
 }

@@ -15,7 +15,7 @@ func rank(n int, q float64) int { return min(int(float64(n)*q), n-1) }
 // oneBlock is the largest window that is kept as one sorted array. Beyond it,
 // moving half the array costs more than finding the right block.
 // docs/design/priceboard.md has the measurement.
-const oneBlock = 3000
+const oneBlock = 4000
 
 // blockSize is the capacity of a block when there are several.
 const blockSize = 256
@@ -39,7 +39,7 @@ type sorted struct {
 
 // mark is the block that holds a rank, so that reading a quantile counts nothing.
 type mark struct {
-	rank   int
+	rank   int // among all n prices
 	block  int
 	before int // prices in the blocks before it
 }
@@ -73,15 +73,20 @@ func (s *sorted) add(price uint64) {
 
 // replace takes out old, which must be there, and puts in price.
 func (s *sorted) replace(old, price uint64) {
-	from, to := s.find(old), s.find(price)
-	if from == to {
-		s.exchange(from, old, price)
-	} else {
-		if s.remove(from, old) {
-			to = s.find(price)
-		}
-		s.insert(to, price)
+	from, to := 0, 0
+	if len(s.blocks) > 1 {
+		from, to = lowerBounds(s.top, old, price)
+		to = min(to, len(s.top)-1)
 	}
+	if from == to { // no rank moves to another block
+		s.exchange(from, old, price)
+		s.read()
+		return
+	}
+	if s.remove(from, old) {
+		to = s.find(price)
+	}
+	s.insert(to, price)
 	s.settle()
 }
 
@@ -95,20 +100,28 @@ func (s *sorted) at(r int) uint64 {
 	return s.blocks[i][r]
 }
 
-// settle moves each mark to its rank, mostly not at all, and reads the price.
+// settle moves each mark to the block of its rank, mostly not at all, and reads
+// the prices.
 func (s *sorted) settle() {
 	for i := range s.marks {
 		m := &s.marks[i]
-		r := m.rank
-		for r < m.before {
+		for m.rank < m.before {
 			m.block--
 			m.before -= s.count[m.block]
 		}
-		for r >= m.before+s.count[m.block] {
+		for m.rank >= m.before+s.count[m.block] {
 			m.before += s.count[m.block]
 			m.block++
 		}
-		s.values[i] = s.blocks[m.block][r-m.before]
+	}
+	s.read()
+}
+
+// read reads the prices at the marks.
+func (s *sorted) read() {
+	for i := range s.marks {
+		m := &s.marks[i]
+		s.values[i] = s.blocks[m.block][m.rank-m.before]
 	}
 }
 
@@ -120,7 +133,7 @@ func (s *sorted) find(price uint64) int {
 // exchange is remove and insert within one block, in one move.
 func (s *sorted) exchange(i int, old, price uint64) {
 	b := s.blocks[i][:s.count[i]]
-	from, to := lowerBound(b, old), lowerBound(b, price)
+	from, to := lowerBounds(b, old, price)
 	if from < to {
 		to--
 		copy(b[from:to], b[from+1:to+1])
@@ -239,4 +252,19 @@ func lowerBound(a []uint64, price uint64) int {
 		n -= half
 	}
 	return int(lo)
+}
+
+// lowerBounds is lowerBound of two prices at once: while one step waits for the
+// step before, the processor has the other to do.
+func lowerBounds(a []uint64, x, y uint64) (i, j int) {
+	var lo, lo2 uint64
+	for n := uint64(len(a)); n > 0; {
+		half := (n + 1) >> 1
+		_, below := bits.Sub64(a[lo+half-1], x, 0)
+		_, below2 := bits.Sub64(a[lo2+half-1], y, 0)
+		lo += half & -below
+		lo2 += half & -below2
+		n -= half
+	}
+	return int(lo), int(lo2)
 }
