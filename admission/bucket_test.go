@@ -47,6 +47,10 @@ func TestBucket(t *testing.T) {
 // not given back is at most the time passed and the limit.
 func TestBucketConserves(t *testing.T) {
 	const limit = 1000
+	rounds := int64(1_000_000)
+	if testing.Short() {
+		rounds = 100_000
+	}
 	var b bucket
 	var now, net atomic.Int64
 	var wg sync.WaitGroup
@@ -55,7 +59,7 @@ func TestBucketConserves(t *testing.T) {
 		wg.Go(func() {
 			<-begin
 			got := int64(0)
-			for n := range int64(100_000) {
+			for n := range rounds {
 				at := now.Add(1)
 				cost := 1 + (n*7+int64(i))%4
 				if i%4 == 0 {
