@@ -13,6 +13,7 @@
 //	receipt            receipts, their keys, the append-only log
 //	settlement         engine, ledger, modes: credits move exactly once
 //	settlement/match   order book and match loop
+//	courier            store and forward bundles, earn for it
 //
 // A core package imports neither a database nor a metrics system. Stores and
 // collectors are subpackages named after what they stand on, such as

@@ -1,0 +1,56 @@
+package courier
+
+import "errors"
+
+// Flushes at once agree on who forwards a receipt: the one that claims its ID
+// first, until the outcome is in the store. A flush that was never alone also
+// looks the receipt up once it has claimed it, since the other may have settled
+// it after this one's iteration began.
+
+func (c *Courier) enter(fl *flush) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushes[fl] = struct{}{}
+	if len(c.flushes) > 1 {
+		for each := range c.flushes {
+			each.shared = true
+		}
+	}
+}
+
+func (c *Courier) leave(fl *flush) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.flushes, fl)
+}
+
+// claim reports whether fl may forward r, which it brings up to date.
+func (fl *flush) claim(r *Receipt) (bool, error) {
+	c := fl.c
+	c.mu.Lock()
+	_, taken := c.claimed[r.ID]
+	if !taken {
+		c.claimed[r.ID] = struct{}{}
+	}
+	shared := fl.shared
+	c.mu.Unlock()
+	if taken || !shared {
+		return !taken, nil
+	}
+	now, err := c.store.Get(fl.ctx, r.ID)
+	if err == nil && now.State == Pending {
+		*r = now
+		return true, nil
+	}
+	c.unclaim(r.ID)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return false, err
+}
+
+func (c *Courier) unclaim(id ID) {
+	c.mu.Lock()
+	delete(c.claimed, id)
+	c.mu.Unlock()
+}

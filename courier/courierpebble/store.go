@@ -1,0 +1,239 @@
+// Package courierpebble keeps a courier's receipts in Pebble.
+//
+// Appends and moves that come at once share one synced write. The lists are key
+// ranges, walked by Pebble's iterators, so memory is constant whatever they
+// hold. Equal bundles are found by an index of the receipts that need them.
+package courierpebble
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/computemarket/computemarket/courier"
+	"github.com/computemarket/computemarket/internal/group"
+	"github.com/computemarket/computemarket/internal/kv"
+)
+
+// groupLimit is how many receipts share one write at most.
+const groupLimit = 1024
+
+// DB is a database that several stores may share.
+type DB = kv.DB
+
+// DBOptions are those of [OpenDB].
+type DBOptions = kv.Options
+
+// OpenDB opens the database in dir, creating both as needed. Possible errors:
+// courier's ErrLocked and ErrCorrupt, and those of the file system.
+func OpenDB(dir string, opts *DBOptions) (*DB, error) {
+	db, err := kv.Open(dir, opts)
+	return db, sentinels.Translate(err)
+}
+
+var sentinels = kv.Sentinels{
+	Poisoned: courier.ErrPoisoned,
+	Closed:   courier.ErrClosed,
+	Corrupt:  courier.ErrCorrupt,
+	Locked:   courier.ErrLocked,
+	Version:  courier.ErrVersion,
+}
+
+// Options of [Open] and [New].
+type Options struct {
+	// DB are the options of the database that Open opens. New ignores them.
+	DB *DBOptions
+}
+
+// Store is a [courier.Store] and a [courier.BundleIndex].
+type Store struct {
+	db     *DB
+	own    bool // Close closes db
+	closed atomic.Bool
+	writes *group.Group[*write]
+	meta   meta // belongs to whoever leads a group
+
+	last  atomic.Uint64                   // meta.last, once it is durable
+	first [courier.Dead + 1]atomic.Uint64 // no record of the list is below
+}
+
+var (
+	_ courier.Store       = (*Store)(nil)
+	_ courier.BundleIndex = (*Store)(nil)
+)
+
+// Open opens a store in a database of its own. Possible errors: courier's
+// ErrLocked, ErrCorrupt and ErrVersion, and those of the file system.
+func Open(dir string, opts *Options) (*Store, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	db, err := OpenDB(dir, o.DB)
+	if err != nil {
+		return nil, err
+	}
+	s, err := New(db, opts)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	s.own = true
+	return s, nil
+}
+
+// New returns the courier's store in a shared database, which the caller closes
+// after it. One database has one such store open at a time. Possible errors:
+// those of Open, and courier.ErrPoisoned and ErrClosed of db.
+func New(db *DB, _ *Options) (*Store, error) {
+	s := &Store{db: db}
+	if err := db.EnsureVersion(namespace, schemaVersion); err != nil {
+		return nil, sentinels.Translate(err)
+	}
+	if _, err := db.Get(metaKey, s.meta.decode); err != nil {
+		return nil, sentinels.Translate(err)
+	}
+	s.last.Store(s.meta.last)
+	s.writes = group.New(groupLimit, (*write).weight, s.run)
+	return s, nil
+}
+
+// Close closes the store, and the database if it is the store's own. It is
+// idempotent. Do not call it from within an iteration.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) || !s.own {
+		return nil
+	}
+	return sentinels.Translate(s.db.Close())
+}
+
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return courier.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Get implements [courier.Store].
+func (s *Store) Get(ctx context.Context, id courier.ID) (courier.Receipt, error) {
+	if err := s.usable(ctx); err != nil {
+		return courier.Receipt{}, err
+	}
+	for {
+		p, found, err := s.place(id)
+		if err == nil && !found {
+			err = fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
+		}
+		if err != nil {
+			return courier.Receipt{}, err
+		}
+		r, found, err := s.record(p)
+		if found || err != nil {
+			return r, err
+		}
+		// It moved in between: look again, unless it truly is not there.
+		if now, _, err := s.place(id); err == nil && now == p {
+			return courier.Receipt{}, fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, id)
+		}
+	}
+}
+
+func (s *Store) place(id courier.ID) (p place, found bool, err error) {
+	found, err = s.db.Get(idKey(id), func(v []byte) (err error) {
+		p, err = decodePlace(v)
+		return err
+	})
+	return p, found, sentinels.Translate(err)
+}
+
+func (s *Store) record(p place) (r courier.Receipt, found bool, err error) {
+	found, err = s.db.Get(p.key(), func(v []byte) (err error) {
+		r, err = decodeRecord(v, p)
+		return err
+	})
+	return r, found, sentinels.Translate(err)
+}
+
+// List implements [courier.Store].
+func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter.Seq2[courier.Receipt, error] {
+	return func(yield func(courier.Receipt, error) bool) {
+		if err := s.usable(ctx); err != nil {
+			yield(courier.Receipt{}, err)
+			return
+		}
+		if !listed(state) {
+			yield(courier.Receipt{}, fmt.Errorf("%w: no list of %v", courier.ErrInvalid, state))
+			return
+		}
+		// A list is a queue: at its head are the tombstones of what went before,
+		// and they take time to walk over. So each walk tells the next where the
+		// first record is. That only grows, as a new record has the greatest seq.
+		first := &s.first[state]
+		head := from <= first.Load()
+		last := s.last.Load()
+		from = max(from, first.Load())
+		for pair, err := range s.db.Scan(place{state, from}.key(), place{state + 1, 0}.key()) {
+			var r courier.Receipt
+			if err == nil {
+				err = s.usable(ctx)
+			}
+			if err == nil {
+				r, err = decodePair(pair)
+			}
+			if err != nil {
+				yield(courier.Receipt{}, sentinels.Translate(err))
+				return
+			}
+			if head {
+				head = false
+				raise(first, r.Seq)
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if head {
+			raise(first, last+1)
+		}
+	}
+}
+
+func decodePair(pair kv.Pair) (courier.Receipt, error) {
+	p, err := decodePlace(pair.Key[2:])
+	if err != nil {
+		return courier.Receipt{}, err
+	}
+	return decodeRecord(pair.Value, p)
+}
+
+func raise(a *atomic.Uint64, to uint64) {
+	for {
+		old := a.Load()
+		if old >= to || a.CompareAndSwap(old, to) {
+			return
+		}
+	}
+}
+
+// Count implements [courier.Store].
+func (s *Store) Count(ctx context.Context) (courier.Counts, error) {
+	if err := s.usable(ctx); err != nil {
+		return courier.Counts{}, err
+	}
+	var m meta
+	_, err := s.db.Get(metaKey, m.decode)
+	return m.counts, sentinels.Translate(err)
+}
+
+// Needs implements [courier.BundleIndex].
+func (s *Store) Needs(ctx context.Context, h courier.Hash) (bool, error) {
+	if err := s.usable(ctx); err != nil {
+		return false, err
+	}
+	key := bundleKey(h)
+	for _, err := range s.db.Scan(key, after(key)) {
+		return err == nil, sentinels.Translate(err)
+	}
+	return false, nil
+}

@@ -1,0 +1,457 @@
+package couriertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/computemarket/computemarket/courier"
+)
+
+func appendAndGet(ctx context.Context, s courier.Store) error {
+	want := receipt(1)
+	given := want
+	given.State, given.Seq, given.Cause, given.Reason = courier.Dead, 99, courier.Expired, "x"
+	got, err := s.Append(ctx, given)
+	if err != nil {
+		return err
+	}
+	want.State, want.Seq, want.Since = courier.Pending, got.Seq, want.SentAt
+	if got != want {
+		return fmt.Errorf("Append = %+v, want %+v", got, want)
+	}
+	if _, err := s.Get(ctx, receipt(2).ID); !errors.Is(err, courier.ErrNotFound) {
+		return fmt.Errorf("Get of nothing: %v, want ErrNotFound", err)
+	}
+	return errors.Join(get(ctx, s, got), counts(ctx, s, courier.Counts{Pending: 1}))
+}
+
+func appendAgain(ctx context.Context, s courier.Store) error {
+	if _, err := fill(ctx, s, 0, 1); err != nil {
+		return err
+	}
+	later := receipt(0)
+	later.SentAt = later.SentAt.Add(time.Hour)
+	for _, state := range []courier.State{courier.Pending, courier.Acknowledged, courier.Dead} {
+		stored, err := s.Get(ctx, later.ID)
+		if err != nil {
+			return err
+		}
+		if stored.State != state {
+			if err := apply(ctx, s, 1, to(state, stored)...); err != nil {
+				return err
+			}
+			if stored, err = s.Get(ctx, later.ID); err != nil {
+				return err
+			}
+		}
+		got, err := s.Append(ctx, later)
+		if err != nil || got != stored {
+			return fmt.Errorf("Append of a receipt that is %v = %+v, %v, want %+v", state, got, err, stored)
+		}
+	}
+	return counts(ctx, s, courier.Counts{Dead: 1})
+}
+
+func appendConflict(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 1)
+	if err != nil {
+		return err
+	}
+	for _, change := range []func(*courier.Receipt){
+		func(r *courier.Receipt) { r.Bundle[5]++ },
+		func(r *courier.Receipt) { r.Size++ },
+		func(r *courier.Receipt) { r.Sender += "x" },
+	} {
+		other := receipt(0)
+		change(&other)
+		if got, err := s.Append(ctx, other); !errors.Is(err, courier.ErrConflict) || got != all[0] {
+			return fmt.Errorf("Append of other content = %+v, %v, want the stored one, ErrConflict", got, err)
+		}
+	}
+	return errors.Join(get(ctx, s, all[0]), expect(ctx, s, courier.Pending, 0, all[0]))
+}
+
+func appendInvalid(ctx context.Context, s courier.Store) error {
+	for _, sender := range []string{"", "\xff", strings.Repeat("x", courier.MaxSender+1)} {
+		r := receipt(0)
+		r.Sender = sender
+		if _, err := s.Append(ctx, r); !errors.Is(err, courier.ErrInvalid) {
+			return fmt.Errorf("Append for sender %q: %v, want ErrInvalid", sender, err)
+		}
+	}
+	r := receipt(0)
+	r.Size = -1
+	if _, err := s.Append(ctx, r); !errors.Is(err, courier.ErrInvalid) {
+		return fmt.Errorf("Append of size -1: %v, want ErrInvalid", err)
+	}
+	return counts(ctx, s, courier.Counts{})
+}
+
+func appendAtOnce(ctx context.Context, s courier.Store) error {
+	const n, callers = 20, 8
+	var wg sync.WaitGroup
+	errs := make([]error, callers)
+	seqs := make([][n]uint64, callers)
+	for c := range callers {
+		wg.Go(func() {
+			for i := range n {
+				r, err := s.Append(ctx, receipt((i+c)%n))
+				errs[c] = errors.Join(errs[c], err)
+				seqs[c][(i+c)%n] = r.Seq
+			}
+		})
+	}
+	wg.Wait()
+	for _, row := range seqs {
+		if row != seqs[0] {
+			return fmt.Errorf("callers at once were given different places: %v and %v", row, seqs[0])
+		}
+	}
+	return errors.Join(errors.Join(errs...), counts(ctx, s, courier.Counts{Pending: n}))
+}
+
+func listInOrder(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 300)
+	if err != nil {
+		return err
+	}
+	for range s.List(ctx, courier.Pending, 0) {
+		break
+	}
+	for _, err := range s.List(ctx, 77, 0) {
+		if !errors.Is(err, courier.ErrInvalid) {
+			return fmt.Errorf("List of state 77: %v, want ErrInvalid", err)
+		}
+	}
+	return errors.Join(
+		expect(ctx, s, courier.Pending, 0, all...),
+		expect(ctx, s, courier.Acknowledged, 0),
+		expect(ctx, s, courier.Dead, 0))
+}
+
+func listFrom(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 10)
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, s, 4, to(courier.Acknowledged, all[:4]...)...); err != nil {
+		return err
+	}
+	return errors.Join(
+		expect(ctx, s, courier.Pending, 0, all[4:]...),
+		expect(ctx, s, courier.Pending, all[2].Seq, all[4:]...),
+		expect(ctx, s, courier.Pending, all[7].Seq, all[7:]...),
+		expect(ctx, s, courier.Pending, all[9].Seq+1),
+		expect(ctx, s, courier.Pending, 0, all[4:]...))
+}
+
+func listAsItStood(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 50)
+	if err != nil {
+		return err
+	}
+	i := 0
+	for r, err := range s.List(ctx, courier.Pending, 0) {
+		if err != nil {
+			return err
+		}
+		if i >= len(all) || r != all[i] {
+			return fmt.Errorf("receipt %d of a list that changes: %+v", i, r)
+		}
+		i++
+		if _, err := fill(ctx, s, 100+i, 101+i); err != nil {
+			return err
+		}
+		if err := apply(ctx, s, 1, to(courier.Acknowledged, all[len(all)-i])...); err != nil {
+			return err
+		}
+	}
+	if i != len(all) {
+		return fmt.Errorf("%d receipts of a list that changes, want %d", i, len(all))
+	}
+	return counts(ctx, s, courier.Counts{Pending: 50, Acknowledged: 50})
+}
+
+func move(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 6)
+	if err != nil {
+		return err
+	}
+	moves := append(to(courier.Acknowledged, all[4], all[1]), append(to(courier.Dead, all[3]), to(courier.Gone, all[0])...)...)
+	if err := apply(ctx, s, 4, moves...); err != nil {
+		return err
+	}
+	seq := all[5].Seq
+	var moved [3]courier.Receipt
+	for i, m := range moves[:3] {
+		want := m.Receipt
+		want.State, want.Since, want.Cause, want.Reason = m.To, m.At, m.Cause, m.Reason
+		got, err := s.Get(ctx, want.ID)
+		want.Seq = got.Seq
+		if err != nil || got != want || got.Seq <= seq {
+			return fmt.Errorf("moved: %+v, %v, want %+v with a Seq over %d", got, err, want, seq)
+		}
+		moved[i], seq = got, got.Seq
+	}
+	if _, err := s.Get(ctx, all[0].ID); !errors.Is(err, courier.ErrNotFound) {
+		return fmt.Errorf("Get of a deleted receipt: %v, want ErrNotFound", err)
+	}
+	if err := errors.Join(
+		expect(ctx, s, courier.Pending, 0, all[2], all[5]),
+		expect(ctx, s, courier.Acknowledged, 0, moved[0], moved[1]),
+		expect(ctx, s, courier.Dead, 0, moved[2]),
+		counts(ctx, s, courier.Counts{Pending: 2, Acknowledged: 2, Dead: 1}),
+	); err != nil {
+		return err
+	}
+	again, err := s.Append(ctx, receipt(0)) // deleted, so new
+	if err == nil && again.Seq <= seq {
+		err = fmt.Errorf("a new receipt has Seq %d, %d was given before", again.Seq, seq)
+	}
+	return err
+}
+
+func moveOnce(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 2)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		apply(ctx, s, 0),
+		apply(ctx, s, 1, append(to(courier.Acknowledged, all[0]), to(courier.Dead, all[0])...)...),
+		apply(ctx, s, 1, to(courier.Gone, all[1], all[1])...),
+		counts(ctx, s, courier.Counts{Acknowledged: 1}))
+}
+
+func moveStale(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 3)
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, s, 1, to(courier.Dead, all[0])...); err != nil {
+		return err
+	}
+	other, wrong := all[1], all[1]
+	other.ID, wrong.Seq = receipt(9).ID, all[2].Seq
+	return errors.Join(
+		apply(ctx, s, 1, to(courier.Acknowledged, all[0], other, wrong, all[2])...),
+		counts(ctx, s, courier.Counts{Pending: 1, Acknowledged: 1, Dead: 1}),
+		get(ctx, s, all[1]))
+}
+
+func moveInvalid(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 2)
+	if err != nil {
+		return err
+	}
+	good := to(courier.Acknowledged, all[0])[0]
+	for _, bad := range []courier.Move{
+		{Receipt: all[1], To: 9},
+		{Receipt: all[1], To: courier.Dead},
+		{Receipt: all[1], To: courier.Dead, Cause: courier.Expired, Reason: "\xff"},
+		{Receipt: all[1], To: courier.Dead, Cause: courier.Expired, Reason: strings.Repeat("x", courier.MaxReason+1)},
+	} {
+		if n, err := s.Move(ctx, []courier.Move{good, bad}); n != 0 || !errors.Is(err, courier.ErrInvalid) {
+			return fmt.Errorf("Move(%+v) = %d, %v, want 0, ErrInvalid", bad, n, err)
+		}
+	}
+	return counts(ctx, s, courier.Counts{Pending: 2})
+}
+
+func moveAtOnce(ctx context.Context, s courier.Store) error {
+	const n, callers = 40, 8
+	all, err := fill(ctx, s, 0, n)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, callers)
+	applied := make([]int, callers)
+	for c := range callers {
+		wg.Go(func() {
+			for i := range n {
+				state := courier.Acknowledged
+				if c%2 == 1 {
+					state = courier.Dead
+				}
+				k, err := s.Move(ctx, to(state, all[i]))
+				applied[c] += k
+				errs[c] = errors.Join(errs[c], err)
+			}
+		})
+	}
+	wg.Wait()
+	sum := 0
+	for _, k := range applied {
+		sum += k
+	}
+	if sum != n {
+		return fmt.Errorf("%d receipts were moved %d times", n, sum)
+	}
+	got, err := s.Count(ctx)
+	if got.Acknowledged+got.Dead != n || got.Pending != 0 {
+		return fmt.Errorf("Count = %+v after %d moves", got, n)
+	}
+	return errors.Join(errors.Join(errs...), err)
+}
+
+func requeue(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 3)
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, s, 1, to(courier.Dead, all[0])...); err != nil {
+		return err
+	}
+	dead, err := s.Get(ctx, all[0].ID)
+	if err != nil {
+		return err
+	}
+	if err := expect(ctx, s, courier.Pending, 0, all[1:]...); err != nil {
+		return err
+	}
+	if err := apply(ctx, s, 1, to(courier.Pending, dead)...); err != nil {
+		return err
+	}
+	back, err := s.Get(ctx, dead.ID)
+	if err != nil || back.Cause != 0 || back.Reason != "" {
+		return fmt.Errorf("requeued: %+v, %v", back, err)
+	}
+	return errors.Join(
+		expect(ctx, s, courier.Pending, 0, all[1], all[2], back),
+		expect(ctx, s, courier.Dead, 0),
+		counts(ctx, s, courier.Counts{Pending: 3}))
+}
+
+func needs(ctx context.Context, s courier.Store) error {
+	index, ok := s.(courier.BundleIndex)
+	if !ok {
+		return nil
+	}
+	all, err := fill(ctx, s, 0, 6) // 0 and 3 share a bundle
+	if err != nil {
+		return err
+	}
+	want := func(want bool, when string) error {
+		got, err := index.Needs(ctx, all[0].Bundle)
+		if err != nil || got != want {
+			return fmt.Errorf("Needs = %v, %v, want %v: %s", got, err, want, when)
+		}
+		return nil
+	}
+	get := func() courier.Receipt {
+		r, _ := s.Get(ctx, all[3].ID)
+		return r
+	}
+	return errors.Join(
+		want(true, "two are pending"),
+		apply(ctx, s, 1, to(courier.Acknowledged, all[0])...),
+		want(true, "one is pending, one acknowledged"),
+		apply(ctx, s, 1, to(courier.Dead, all[3])...),
+		want(true, "one is dead, one acknowledged"),
+		apply(ctx, s, 1, to(courier.Pending, get())...),
+		want(true, "one is pending again"),
+		apply(ctx, s, 1, to(courier.Acknowledged, get())...),
+		want(false, "both are acknowledged"),
+		apply(ctx, s, 1, to(courier.Gone, all[1])...),
+		apply(ctx, s, 1, to(courier.Gone, get())...),
+		want(false, "one is gone"))
+}
+
+func cancelled(ctx context.Context, s courier.Store) error {
+	all, err := fill(ctx, s, 0, 1)
+	if err != nil {
+		return err
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err1 := s.Append(over, receipt(1))
+	_, err2 := s.Get(over, all[0].ID)
+	_, err3 := s.Move(over, to(courier.Gone, all[0]))
+	var err4 error
+	for _, err4 = range s.List(over, courier.Pending, 0) {
+	}
+	for i, err := range []error{err1, err2, err3, err4} {
+		if !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("after cancel, call %d of Append, Get, Move, List: %v", i+1, err)
+		}
+	}
+	return expect(ctx, s, courier.Pending, 0, all...)
+}
+
+func reopen(ctx context.Context, dir string, open Open) error {
+	s, err := open(dir)
+	if err != nil {
+		return err
+	}
+	all, err := fill(ctx, s, 0, 6)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(
+		apply(ctx, s, 2, to(courier.Acknowledged, all[0], all[5])...),
+		apply(ctx, s, 1, to(courier.Dead, all[1])...)); err != nil {
+		return err
+	}
+	last, err := s.Get(ctx, all[5].ID)
+	if err != nil {
+		return err
+	}
+	if err := apply(ctx, s, 1, to(courier.Gone, last)...); err != nil {
+		return err
+	}
+	acknowledged, err1 := s.Get(ctx, all[0].ID)
+	dead, err2 := s.Get(ctx, all[1].ID)
+	if err := errors.Join(err1, err2, shut(s)); err != nil {
+		return err
+	}
+	if s, err = open(dir); err != nil {
+		return fmt.Errorf("open again: %w", err)
+	}
+	next, err := s.Append(ctx, receipt(7))
+	if err == nil && next.Seq <= dead.Seq {
+		err = fmt.Errorf("after reopening Seq %d was given, before it %d", next.Seq, dead.Seq)
+	}
+	return errors.Join(err,
+		expect(ctx, s, courier.Pending, 0, all[2], all[3], all[4], next),
+		expect(ctx, s, courier.Acknowledged, 0, acknowledged),
+		expect(ctx, s, courier.Dead, 0, dead),
+		counts(ctx, s, courier.Counts{Pending: 4, Acknowledged: 1, Dead: 1}),
+		shut(s))
+}
+
+func closed(ctx context.Context, dir string, open Open) error {
+	s, err := open(dir)
+	if err != nil {
+		return err
+	}
+	c, ok := s.(io.Closer)
+	if !ok {
+		return nil
+	}
+	all, err := fill(ctx, s, 0, 1)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(c.Close(), c.Close()); err != nil {
+		return fmt.Errorf("close twice: %w", err)
+	}
+	_, err1 := s.Append(ctx, receipt(1))
+	_, err2 := s.Get(ctx, all[0].ID)
+	_, err3 := s.Move(ctx, to(courier.Gone, all[0]))
+	_, err4 := s.Count(ctx)
+	var err5 error
+	for _, err5 = range s.List(ctx, courier.Pending, 0) {
+	}
+	for i, err := range []error{err1, err2, err3, err4, err5} {
+		if !errors.Is(err, courier.ErrClosed) {
+			return fmt.Errorf("after Close, call %d of Append, Get, Move, Count, List: %v", i+1, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+// Package couriertest has the conformance suite that every courier.Store must
+// pass, and a store in memory that shows in few lines what they all do.
+package couriertest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/computemarket/computemarket/courier"
+)
+
+// Model is a courier.Store and BundleIndex in memory, for tests. The zero Model
+// is empty and ready. Nothing outlives the process.
+type Model struct {
+	mu       sync.Mutex
+	receipts map[courier.ID]courier.Receipt
+	last     uint64
+}
+
+var (
+	_ courier.Store       = (*Model)(nil)
+	_ courier.BundleIndex = (*Model)(nil)
+)
+
+// Append implements courier.Store.
+func (m *Model) Append(ctx context.Context, r courier.Receipt) (courier.Receipt, error) {
+	if err := r.Validate(); err != nil {
+		return courier.Receipt{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return courier.Receipt{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, ok := m.receipts[r.ID]; ok {
+		if !old.Same(r) {
+			return old, fmt.Errorf("%w: %v", courier.ErrConflict, r.ID)
+		}
+		return old, nil
+	}
+	if m.receipts == nil {
+		m.receipts = map[courier.ID]courier.Receipt{}
+	}
+	m.last++
+	r.State, r.Seq, r.Since, r.Cause, r.Reason = courier.Pending, m.last, r.SentAt, 0, ""
+	m.receipts[r.ID] = r
+	return r, nil
+}
+
+// Get implements courier.Store.
+func (m *Model) Get(ctx context.Context, id courier.ID) (courier.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return courier.Receipt{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.receipts[id]
+	if !ok {
+		return courier.Receipt{}, fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
+	}
+	return r, nil
+}
+
+// List implements courier.Store.
+func (m *Model) List(ctx context.Context, s courier.State, from uint64) iter.Seq2[courier.Receipt, error] {
+	return func(yield func(courier.Receipt, error) bool) {
+		if s < courier.Pending || s > courier.Dead {
+			yield(courier.Receipt{}, fmt.Errorf("%w: no list of %v", courier.ErrInvalid, s))
+			return
+		}
+		m.mu.Lock()
+		all := slices.SortedFunc(maps.Values(m.receipts), func(a, b courier.Receipt) int { return int(a.Seq) - int(b.Seq) })
+		m.mu.Unlock()
+		for _, r := range all {
+			if r.State != s || r.Seq < from {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				yield(courier.Receipt{}, err)
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Move implements courier.Store.
+func (m *Model) Move(ctx context.Context, moves []courier.Move) (applied int, err error) {
+	for _, move := range moves {
+		if err := move.Validate(); err != nil {
+			return 0, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, move := range moves {
+		r, ok := m.receipts[move.Receipt.ID]
+		if !ok || r.State != move.Receipt.State || r.Seq != move.Receipt.Seq {
+			continue
+		}
+		applied++
+		if move.To == courier.Gone {
+			delete(m.receipts, r.ID)
+			continue
+		}
+		m.last++
+		r.State, r.Seq, r.Since, r.Cause, r.Reason = move.To, m.last, move.At, 0, ""
+		if move.To == courier.Dead {
+			r.Cause, r.Reason = move.Cause, move.Reason
+		}
+		m.receipts[r.ID] = r
+	}
+	return applied, nil
+}
+
+// Count implements courier.Store.
+func (m *Model) Count(ctx context.Context) (c courier.Counts, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.receipts {
+		switch r.State {
+		case courier.Pending:
+			c.Pending++
+		case courier.Acknowledged:
+			c.Acknowledged++
+		case courier.Dead:
+			c.Dead++
+		}
+	}
+	return c, ctx.Err()
+}
+
+// Needs implements courier.BundleIndex.
+func (m *Model) Needs(ctx context.Context, h courier.Hash) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.receipts {
+		if r.Bundle == h && r.State != courier.Acknowledged {
+			return true, nil
+		}
+	}
+	return false, ctx.Err()
+}

@@ -1,0 +1,48 @@
+package courier
+
+import "errors"
+
+var (
+	// ErrInvalid reports a receipt, ID, hash or option that cannot be used.
+	// Nothing was written.
+	ErrInvalid = errors.New("courier: invalid")
+
+	// ErrTooLarge reports a bundle over the limit. Nothing was kept of it.
+	ErrTooLarge = errors.New("courier: bundle too large")
+
+	// ErrMismatch reports a bundle that is not what its receipt says: another
+	// hash, or another size. Nothing was kept of it.
+	ErrMismatch = errors.New("courier: bundle differs from its receipt")
+
+	// ErrConflict reports an ID that already stands for other content. The
+	// stored receipt is unchanged; use another ID.
+	ErrConflict = errors.New("courier: ID in use for another bundle or sender")
+
+	// ErrNotFound reports a receipt or a bundle that is not there.
+	ErrNotFound = errors.New("courier: not found")
+
+	// ErrRejected is what a [Forwarder] or a [Rewarder] returns, wrapped or
+	// not, for a receipt that it will never take. The receipt becomes [Dead].
+	ErrRejected = errors.New("courier: rejected")
+
+	// ErrPeerDown reports that [Courier.Flush] stopped early, since the peer
+	// took nothing. What was not forwarded is still pending: flush again when
+	// the peer is back.
+	ErrPeerDown = errors.New("courier: the peer takes nothing")
+
+	// ErrPoisoned reports a store in which a write failed. What was answered
+	// before is safe; close the store and open it again.
+	ErrPoisoned = errors.New("courier: a write failed, open the store again")
+
+	// ErrClosed reports the use of a store after its Close.
+	ErrClosed = errors.New("courier: closed")
+
+	// ErrCorrupt reports stored data that fails its checksum or cannot be read.
+	ErrCorrupt = errors.New("courier: stored data is damaged")
+
+	// ErrLocked reports that somebody else has the store or directory open.
+	ErrLocked = errors.New("courier: in use")
+
+	// ErrVersion reports data written by a newer release.
+	ErrVersion = errors.New("courier: unknown schema version")
+)

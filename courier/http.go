@@ -1,0 +1,66 @@
+package courier
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// A receipt travels as PUT {base}/{ID} with these headers, the bundle as the
+// body. The answer has a verdict, so that a captive portal or a proxy, which
+// knows nothing of receipts, can neither acknowledge nor refuse one.
+const (
+	headerBundle  = "Courier-Bundle"  // hash, hex
+	headerSize    = "Courier-Size"    // bytes, decimal
+	headerSender  = "Courier-Sender"  // query-escaped, as it may hold anything
+	headerSentAt  = "Courier-Sent-At" // RFC 3339
+	headerCarries = "Courier-Carries" // what follows: bundle or receipt
+	headerVerdict = "Courier-Verdict"
+
+	carriesBundle  = "bundle"
+	carriesReceipt = "receipt"
+
+	verdictStored   = "stored"
+	verdictKnown    = "known" // was stored before
+	verdictRejected = "rejected"
+)
+
+func setHeaders(h http.Header, r Receipt, carries string) {
+	h.Set(headerBundle, r.Bundle.String())
+	h.Set(headerSize, strconv.FormatInt(r.Size, 10))
+	h.Set(headerSender, url.QueryEscape(r.Sender))
+	h.Set(headerSentAt, r.SentAt.UTC().Format(time.RFC3339Nano))
+	h.Set(headerCarries, carries)
+}
+
+// readHeaders returns the receipt and whether its bundle follows. The error is
+// ErrInvalid.
+func readHeaders(id string, h http.Header) (r Receipt, carries bool, err error) {
+	if r.ID, err = ParseID(id); err != nil {
+		return r, false, fmt.Errorf("ID: %w", err)
+	}
+	if r.Bundle, err = ParseHash(h.Get(headerBundle)); err != nil {
+		return r, false, fmt.Errorf("%s: %w", headerBundle, err)
+	}
+	if r.Size, err = strconv.ParseInt(h.Get(headerSize), 10, 64); err != nil {
+		return r, false, fmt.Errorf("%w: %s", ErrInvalid, headerSize)
+	}
+	if r.Sender, err = url.QueryUnescape(h.Get(headerSender)); err != nil {
+		return r, false, fmt.Errorf("%w: %s", ErrInvalid, headerSender)
+	}
+	at, err := time.Parse(time.RFC3339Nano, h.Get(headerSentAt))
+	if err != nil {
+		return r, false, fmt.Errorf("%w: %s", ErrInvalid, headerSentAt)
+	}
+	r.SentAt = micros(at)
+	switch h.Get(headerCarries) {
+	case carriesBundle:
+		carries = true
+	case carriesReceipt:
+	default:
+		return r, false, fmt.Errorf("%w: %s", ErrInvalid, headerCarries)
+	}
+	return r, carries, r.Validate()
+}

@@ -1,0 +1,85 @@
+package courier
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+	"unicode/utf8"
+)
+
+// Store keeps receipts in three lists: pending, acknowledged and dead. Package
+// courierpebble has one, couriertest a model and the tests for others.
+//
+// Every method is safe for concurrent use. What a method has returned, or shown
+// in an iteration, is durable. Values belong to the receiver of them; strings in
+// a Receipt are never changed. Beside the errors named below, any method may
+// return [ErrPoisoned], [ErrClosed], [ErrCorrupt] or the context's error; after
+// ErrPoisoned the write happened wholly or not at all.
+type Store interface {
+	// Append stores r at the end of the pending list, whatever r's own State,
+	// Seq and Since, and returns it as stored; Since is r.SentAt. If the ID is
+	// there already, in any state, nothing is written: Append returns the
+	// stored receipt, with a nil error if it is the [Receipt.Same], else with
+	// ErrConflict. Calls at once with one ID store one receipt. An invalid
+	// receipt is refused with ErrInvalid.
+	Append(ctx context.Context, r Receipt) (Receipt, error)
+
+	// Get returns the receipt, or ErrNotFound.
+	Get(ctx context.Context, id ID) (Receipt, error)
+
+	// List yields the receipts of a list with Seq >= from in the order of Seq,
+	// as they stood when the iteration began, in constant memory. The first
+	// error ends it. Breaking out is allowed at any step, and so is every other
+	// method meanwhile, except closing the store.
+	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
+
+	// Move applies moves in order, all in one atomic write. A receipt comes to
+	// the end of its new list, with a Seq greater than any given before. A move
+	// is skipped if its receipt is no longer where it was, that is, not there
+	// with the same ID, State and Seq, or if it occurred in moves before. Move
+	// returns how many were applied. If one of them is no valid [Move], none is,
+	// and the error is ErrInvalid.
+	Move(ctx context.Context, moves []Move) (applied int, err error)
+
+	// Count returns the lengths of the lists, without walking them.
+	Count(ctx context.Context) (Counts, error)
+}
+
+// Move takes a receipt, as its store gave it, to another list, or, with To
+// being [Gone], out of the store. At becomes its Since; Cause and Reason are
+// kept with a dead receipt and are otherwise ignored.
+type Move struct {
+	Receipt Receipt
+	To      State
+	At      time.Time
+	Cause   Cause
+	Reason  string
+}
+
+// Validate returns an [ErrInvalid] unless To is a state and, for a move to the
+// dead, Cause and Reason are fit to be stored.
+func (m Move) Validate() error {
+	switch {
+	case m.To > Dead:
+		return fmt.Errorf("%w: move to %v", ErrInvalid, m.To)
+	case m.To != Dead:
+		return nil
+	case m.Cause < Rejected || m.Cause > Damaged:
+		return fmt.Errorf("%w: dead by %v", ErrInvalid, m.Cause)
+	case len(m.Reason) > MaxReason || !utf8.ValidString(m.Reason):
+		return fmt.Errorf("%w: reason not up to %d bytes of UTF-8", ErrInvalid, MaxReason)
+	}
+	return nil
+}
+
+// Counts are the lengths of a store's lists.
+type Counts struct {
+	Pending, Acknowledged, Dead uint64
+}
+
+// BundleIndex is asked of a [Store] when bundles are carried.
+type BundleIndex interface {
+	// Needs reports whether a pending or dead receipt stands for the bundle.
+	Needs(ctx context.Context, h Hash) (bool, error)
+}
