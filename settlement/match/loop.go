@@ -194,6 +194,9 @@ type Loop struct {
 	appended   chan appendResult
 	retryAt    time.Time // no append of the batch before
 	pause      time.Duration
+
+	spare         []flight // empty, for the next batch
+	spareReceipts []receipt.Receipt
 }
 
 // flight is a match on its way to a receipt.
@@ -268,7 +271,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		case f := <-l.judged:
 			l.judge(ctx, f)
 		case a := <-l.appended:
-			l.finish(a)
+			l.finish(actx, a)
 		case <-due:
 		}
 	}
@@ -284,15 +287,14 @@ func (l *Loop) stop(ctx, actx context.Context) {
 	for l.finalizing > 0 {
 		l.judge(ctx, <-l.judged)
 	}
-	if l.appending {
-		l.finish(<-l.appended)
-	}
-	for len(l.batch)+len(l.ready) > 0 && actx.Err() == nil {
-		l.append(actx, l.retryAt)
-		l.finish(<-l.appended)
-		if l.pause > 0 {
-			break // the log fails, and there is no time to wait
+	for failed := false; l.appending || len(l.batch)+len(l.ready) > 0; failed = l.pause > 0 {
+		if !l.appending {
+			if failed || actx.Err() != nil {
+				break // there is no time to wait for a log that fails
+			}
+			l.append(actx, l.retryAt)
 		}
+		l.finish(actx, <-l.appended)
 	}
 	for _, f := range l.ready { // never handed to the log, so certainly not paid
 		l.release(f.match)

@@ -63,25 +63,28 @@ func (l *Loop) issue() {
 
 // finish takes the log's answer: out of the book with what is durable, and
 // again later with everything if nothing is known.
-func (l *Loop) finish(a appendResult) {
+func (l *Loop) finish(ctx context.Context, a appendResult) {
 	l.appending = false
+	now := l.o.Clock.Now()
 	if a.statuses == nil {
 		l.o.Metrics.PersistFailed()
 		if errors.Is(a.err, receipt.ErrInvalid) && l.refuseInvalid() {
 			return // the others at once
 		}
 		l.pause = min(max(l.o.RetryMin, 2*l.pause), l.o.RetryMax)
-		l.retryAt = l.o.Clock.Now().Add(l.pause)
+		l.retryAt = now.Add(l.pause)
 		l.o.Logger.Error("receipts not recorded", "receipts", len(l.batch), "retry", l.pause, "err", a.err)
 		return
 	}
 	l.pause, l.retryAt = 0, time.Time{}
-	now := l.o.Clock.Now()
+	fs, rs, tries := l.batch, l.receipts, l.tries
+	l.batch, l.receipts = l.spare, l.spareReceipts
+	l.append(ctx, now) // the disk need not wait for the book
 	for i, s := range a.statuses {
-		f, r := &l.batch[i], &l.receipts[i]
+		f, r := &fs[i], &rs[i]
 		switch s {
 		case receipt.Inserted, receipt.Duplicate:
-			if s == receipt.Duplicate && l.tries == 1 {
+			if s == receipt.Duplicate && tries == 1 {
 				l.o.Logger.Warn("receipt was there already: an order id used twice, or a restart without Resume", "job", r.JobID)
 			}
 			l.check(l.book.Commit(f.match))
@@ -92,9 +95,9 @@ func (l *Loop) finish(a appendResult) {
 			l.refuse(f, r, fmt.Errorf("match: receipt refused: %w", refusal(s, r)))
 		}
 	}
-	clear(l.batch)
-	clear(l.receipts)
-	l.batch, l.receipts = l.batch[:0], l.receipts[:0]
+	clear(fs)
+	clear(rs)
+	l.spare, l.spareReceipts = fs[:0], rs[:0]
 	l.o.Wake()
 }
 
