@@ -79,6 +79,7 @@ type order struct {
 	left       uint64 // units neither filled nor given up, in flight included
 	held       uint64 // units in flight; may exceed left, see open
 	price      uint64
+	tag        uint32 // of the id in the index
 	name       name
 }
 
@@ -158,7 +159,7 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 	slot := b.newOrder()
 	b.index.put(pos, tag, slot)
 	b.seq++
-	b.orders[slot] = order{left: o.Units, price: o.Price, name: nameOf(o.ID)}
+	b.orders[slot] = order{left: o.Units, price: o.Price, tag: tag, name: nameOf(o.ID)}
 	b.cold[slot] = coldOrder{
 		id: o.ID, account: o.Account, stamp: b.seq<<8 | uint64(o.Lane),
 		expires: expires, since: since, filled: o.Filled,
@@ -350,9 +351,7 @@ func (b *Book) set(slot uint32, left, held uint64) {
 	}
 	p.left, p.held = left, held
 	if left == 0 && held == 0 {
-		id := b.cold[slot].id
-		pos, _ := b.find(id, b.index.tag(id))
-		b.index.remove(pos)
+		b.index.remove(b.cell(slot))
 		b.free(slot)
 	}
 }

@@ -34,6 +34,16 @@ func (b *Book) find(id string, tag uint32) (pos uint32, ok bool) {
 	}
 }
 
+// cell returns the cell of an order that is in the index.
+func (b *Book) cell(slot uint32) (pos uint32) {
+	mask := uint32(len(b.index.cells) - 1)
+	pos = b.orders[slot].tag & mask
+	for b.index.cells[pos].slot != slot {
+		pos = (pos + 1) & mask
+	}
+	return pos
+}
+
 // is reports whether the order in a slot has that id.
 func (b *Book) is(slot uint32, id string) bool {
 	n := &b.orders[slot].name
@@ -48,7 +58,7 @@ func (b *Book) is(slot uint32, id string) bool {
 type name [shortID + 1]byte
 
 const (
-	shortID = 23
+	shortID = 19
 	long    = 0xff // as a length
 )
 

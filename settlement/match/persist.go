@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/computemarket/computemarket/receipt"
@@ -50,14 +51,16 @@ func (l *Loop) append(ctx context.Context, now time.Time) {
 // which they are recorded, and that is what Resume finds in the log.
 func (l *Loop) issue() {
 	now := l.o.Clock.Now()
-	l.receipts = l.receipts[:0]
-	for i := range l.batch {
-		f := &l.batch[i]
-		id, err := l.book.JobID(f.match)
+	l.receipts = slices.Grow(l.receipts[:0], len(l.batch))[:len(l.batch)]
+	l.book.each(len(l.batch), func(i int) {
+		id, err := l.book.jobID(l.batch[i].match)
 		l.check(err)
-		r := receipt.New(id, f.match.Buyer, f.match.Provider, f.match.Total(), now)
+		l.receipts[i].JobID = id
+	})
+	for i := range l.batch {
+		f, r := &l.batch[i], &l.receipts[i]
+		*r = receipt.New(r.JobID, f.match.Buyer, f.match.Provider, f.match.Total(), now)
 		r.DryRun = f.dryRun
-		l.receipts = append(l.receipts, r)
 	}
 }
 
@@ -80,6 +83,11 @@ func (l *Loop) finish(ctx context.Context, a appendResult) {
 	fs, rs, tries := l.batch, l.receipts, l.tries
 	l.batch, l.receipts = l.spare, l.spareReceipts
 	l.append(ctx, now) // the disk need not wait for the book
+	l.book.each(len(fs), func(i int) {
+		if s := a.statuses[i]; s == receipt.Inserted || s == receipt.Duplicate {
+			l.check(l.book.commit(fs[i].match))
+		}
+	})
 	for i, s := range a.statuses {
 		f, r := &fs[i], &rs[i]
 		switch s {
@@ -87,7 +95,6 @@ func (l *Loop) finish(ctx context.Context, a appendResult) {
 			if s == receipt.Duplicate && tries == 1 {
 				l.o.Logger.Warn("receipt was there already: an order id used twice, or a restart without Resume", "job", r.JobID)
 			}
-			l.check(l.book.Commit(f.match))
 			l.o.Metrics.Matched(f.dryRun, max(0, now.Sub(f.began)))
 			l.o.OnFinal(f.match, *r)
 		default:

@@ -130,6 +130,10 @@ func (b *Book) reserve(lane admission.Lane, bid, ask uint32) Match {
 func (b *Book) JobID(m Match) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.jobID(m)
+}
+
+func (b *Book) jobID(m Match) (string, error) {
 	r, err := b.flight(m, Bid)
 	if err != nil {
 		return "", err
@@ -151,6 +155,10 @@ func (b *Book) JobID(m Match) (string, error) {
 func (b *Book) Commit(m Match) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.commit(m)
+}
+
+func (b *Book) commit(m Match) error {
 	for _, s := range [...]Side{Bid, Ask} {
 		if _, err := b.flight(m, s); err != nil {
 			return err
@@ -160,6 +168,19 @@ func (b *Book) Commit(m Match) error {
 		b.close(m, s, func(p *order, units uint64) uint64 { return p.left - min(p.left, units) })
 	}
 	return nil
+}
+
+// each calls f for 0 to n-1 under the lock, letting others in now and then. One
+// lock for each call would make the loop queue behind every sender.
+func (b *Book) each(n int, f func(i int)) {
+	const hold = 128 // some tens of microseconds
+	for i := 0; i < n; {
+		b.mu.Lock()
+		for end := min(i+hold, n); i < end; i++ {
+			f(i)
+		}
+		b.mu.Unlock()
+	}
 }
 
 // Release puts the units of one side of a match back where they were: same
