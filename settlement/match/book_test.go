@@ -235,6 +235,36 @@ func TestReleaseKeepsPriority(t *testing.T) {
 	}
 }
 
+// A match that is kept after its end must not end another that took its place.
+func TestStaleMatch(t *testing.T) {
+	b := newBook(t, nil)
+	bid(t, b, "b1", 1, 10)
+	ask(t, b, "a1", 1, 10)
+	old, _ := pass(b)
+	if err := b.Commit(old[0]); err != nil {
+		t.Fatal(err)
+	}
+	bid(t, b, "b2", 1, 10)
+	ask(t, b, "a2", 1, 10)
+	if _, got := pass(b); got != "b2-a2 1@10" {
+		t.Fatal(got)
+	}
+	for _, err := range []error{
+		b.Commit(old[0]), b.Release(old[0], Bid), b.Drop(old[0], Ask), b.Commit(Match{}),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%v, want ErrClosed", err)
+		}
+	}
+	if err := b.Release(old[0], 0); !errors.Is(err, ErrSide) {
+		t.Errorf("no side: %v", err)
+	}
+	if r, _ := b.Get("b2"); r.InFlight != 1 {
+		t.Errorf("the other match: %+v", r)
+	}
+	b.verify(t)
+}
+
 func TestCancelInFlight(t *testing.T) {
 	for _, c := range []struct {
 		name string

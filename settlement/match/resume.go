@@ -25,11 +25,15 @@ type History interface {
 // Units of each order are those wanted in all, as first submitted, or for a
 // replaced order Units plus Filled as Replace returned them. Pass the sequence
 // number of a record from before the oldest of the orders was first submitted
-// to shorten the reading; 0 reads the whole log. The memory taken grows with
-// the orders and their receipts, not with the log.
+// to shorten the reading; 0 reads the whole log. The memory taken grows with the
+// orders, not with the log.
 //
 // Possible errors: those of the log.
 func Resume(ctx context.Context, log History, after uint64, orders []Order) ([]Order, error) {
+	type fill struct {
+		side  Side
+		units uint64
+	}
 	filled := make(map[string]*fill, len(orders))
 	for i := range orders {
 		filled[orders[i].ID] = &fill{side: orders[i].Side}
@@ -47,7 +51,7 @@ func Resume(ctx context.Context, log History, after uint64, orders []Order) ([]O
 			// damaged receipt before it cannot be read.
 			f.units = max(f.units, j.From+j.Units)
 		}
-		if f := filled[j.Ask]; f != nil && f.side == Ask && f.first(rec.Key) {
+		if f := filled[j.Ask]; f != nil && f.side == Ask {
 			f.units += j.Units
 		}
 	}
@@ -62,24 +66,4 @@ func Resume(ctx context.Context, log History, after uint64, orders []Order) ([]O
 		left = append(left, o)
 	}
 	return left, nil
-}
-
-// fill counts what receipts say about one order.
-type fill struct {
-	side  Side
-	units uint64
-	seen  map[receipt.Key]struct{}
-}
-
-// first reports whether a receipt of an ask is met for the first time. A dry run
-// that came again for real may be in the log at two places.
-func (f *fill) first(k receipt.Key) bool {
-	if _, ok := f.seen[k]; ok {
-		return false
-	}
-	if f.seen == nil {
-		f.seen = make(map[receipt.Key]struct{})
-	}
-	f.seen[k] = struct{}{}
-	return true
 }
