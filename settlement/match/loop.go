@@ -13,6 +13,7 @@ import (
 
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/settlement"
 )
 
 // Log is where receipts become durable. A receipt.Store is one, and its
@@ -20,6 +21,14 @@ import (
 // error but no statuses the receipts may or may not have been recorded.
 type Log interface {
 	Append(ctx context.Context, receipts []receipt.Receipt) ([]receipt.Status, error)
+}
+
+// Engine is what the loop needs of a *settlement.Engine. Both methods are safe
+// for concurrent use and return at once.
+type Engine interface {
+	Mode() settlement.Mode
+	// Wake tells the engine that the log has grown.
+	Wake()
 }
 
 // Clock tells the time. Nothing but expiry, delays, the age of orders and a
@@ -90,13 +99,10 @@ type LoopOptions struct {
 	// after ctx has ended and the last Finalize has returned. Defaults to 5 s.
 	Grace time.Duration
 
-	// Real reports whether the settlement engine is in mode Real. It is asked
-	// when matches are proposed, and what it says then is what their receipts
-	// carry. Defaults to nil: every receipt is a dry run.
-	Real func() bool
-
-	// Wake tells the settlement engine that the log has grown. Optional.
-	Wake func()
+	// Engine settles the receipts. Its mode is asked when matches are proposed:
+	// what it is then decides whether their receipts are dry runs. Defaults to
+	// nil: every receipt is a dry run.
+	Engine Engine
 
 	// OnFinal, OnFailed and OnExpired are told what became of orders. They are
 	// called one at a time, from Run, which waits: be short. A price board is
@@ -130,11 +136,8 @@ func (o *LoopOptions) defaults() error {
 	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
 	o.RetryMax = max(o.RetryMin, cmp.Or(o.RetryMax, 5*time.Second))
 	o.Grace = cmp.Or(o.Grace, 5*time.Second)
-	if o.Real == nil {
-		o.Real = func() bool { return false }
-	}
-	if o.Wake == nil {
-		o.Wake = func() {}
+	if o.Engine == nil {
+		o.Engine = noEngine{}
 	}
 	if o.OnFinal == nil {
 		o.OnFinal = func(Match, receipt.Receipt) {}
@@ -160,6 +163,11 @@ func (o *LoopOptions) defaults() error {
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
+
+type noEngine struct{}
+
+func (noEngine) Mode() settlement.Mode { return settlement.DryRun }
+func (noEngine) Wake()                 {}
 
 type noMetrics struct{}
 
@@ -323,7 +331,7 @@ func (l *Loop) start(ctx context.Context, workers *sync.WaitGroup, ms []Match) {
 	if len(ms) == 0 {
 		return
 	}
-	dryRun, now := !l.o.Real(), l.o.Clock.Now()
+	dryRun, now := l.o.Engine.Mode() != settlement.Real, l.o.Clock.Now()
 	for _, m := range ms {
 		f := flight{match: m, dryRun: dryRun, began: now}
 		if l.o.Finalize == nil {

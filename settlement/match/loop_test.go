@@ -17,6 +17,7 @@ import (
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receipttest"
+	"github.com/computemarket/computemarket/settlement"
 )
 
 // faultyLog is a log in memory whose n-th append, counted from 1, fails as told:
@@ -114,11 +115,11 @@ func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, nil)
 		var log faultyLog
-		real, wakes := false, 0
+		var engine fakeEngine
 		var prices []uint64
 		var m counter
 		_, stop := running(t, b, &log, &LoopOptions{
-			Real: func() bool { return real }, Wake: func() { wakes++ },
+			Engine: &engine,
 			OnFinal: func(m Match, r receipt.Receipt) {
 				if r.QuotePrice != m.Units*m.Price {
 					t.Errorf("%d units at %d quoted at %d", m.Units, m.Price, r.QuotePrice)
@@ -130,15 +131,15 @@ func TestLoop(t *testing.T) {
 		bid(t, b, "b1", 5, 10)
 		ask(t, b, "a1", 3, 7)
 		synctest.Wait()
-		real = true
+		engine.mode.Store(uint32(settlement.Real))
 		ask(t, b, "a2", 1, 8)
 		synctest.Wait()
 		ask(t, b, "a3", 9, 11) // does not cross
 		synctest.Wait()
 		stop()
 		wantJobs(t, &log, "b1|a1|0+3", "b1|a2|3+1 real")
-		if !slices.Equal(prices, []uint64{7, 8}) || wakes != 2 {
-			t.Errorf("prices %v, %d wakes", prices, wakes)
+		if !slices.Equal(prices, []uint64{7, 8}) || engine.wakes.Load() != 2 {
+			t.Errorf("prices %v, %d wakes", prices, engine.wakes.Load())
 		}
 		if r, _ := b.Get("b1"); r.Units != 1 || r.InFlight != 0 {
 			t.Errorf("left of b1: %+v", r)
@@ -151,6 +152,16 @@ func TestLoop(t *testing.T) {
 		}
 	})
 }
+
+var _ Engine = (*settlement.Engine)(nil)
+
+type fakeEngine struct {
+	mode  atomic.Uint32
+	wakes atomic.Int32
+}
+
+func (e *fakeEngine) Mode() settlement.Mode { return settlement.Mode(e.mode.Load()) }
+func (e *fakeEngine) Wake()                 { e.wakes.Add(1) }
 
 type counter struct {
 	mu                sync.Mutex
@@ -178,21 +189,21 @@ func TestModeAtTheMatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, nil)
 		var log faultyLog
-		var real atomic.Bool
-		real.Store(true)
+		var engine fakeEngine
+		engine.mode.Store(uint32(settlement.Real))
 		_, stop := running(t, b, &log, &LoopOptions{
 			Parallel: 2,
-			Real:     real.Load,
+			Engine:   &engine,
 			Finalize: func(context.Context, Match) error { time.Sleep(time.Minute); return nil },
 		})
 		bid(t, b, "b1", 1, 10)
 		ask(t, b, "a1", 1, 10)
 		time.Sleep(time.Second)
-		real.Store(false)
+		engine.mode.Store(uint32(settlement.Armed))
 		bid(t, b, "b2", 1, 10)
 		ask(t, b, "a2", 1, 10)
 		time.Sleep(time.Second)
-		real.Store(true)
+		engine.mode.Store(uint32(settlement.Real))
 		time.Sleep(2 * time.Minute)
 		stop()
 		wantJobs(t, &log, "b1|a1|0+1 real", "b2|a2|0+1")

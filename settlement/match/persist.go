@@ -105,7 +105,7 @@ func (l *Loop) finish(ctx context.Context, a appendResult) {
 	clear(fs)
 	clear(rs)
 	l.spare, l.spareReceipts = fs[:0], rs[:0]
-	l.o.Wake()
+	l.o.Engine.Wake()
 }
 
 // refusal is the log's reason to refuse one receipt.
