@@ -13,7 +13,7 @@ import (
 // Options tune a [Book]. The zero value is ready to use.
 type Options struct {
 	// Capacity is the most orders that wait in a lane, bids and asks together,
-	// up to 1<<24. An order in memory takes about 120 bytes beside its strings.
+	// up to 1<<23. An order in memory takes about 120 bytes beside its strings.
 	// Defaults to 1<<20.
 	Capacity int
 }
@@ -110,8 +110,8 @@ func NewBook(opts *Options) (*Book, error) {
 		o = *opts
 	}
 	o.Capacity = cmp.Or(o.Capacity, 1<<20)
-	if o.Capacity < 1 || o.Capacity > 1<<24 {
-		return nil, fmt.Errorf("match: capacity %d, allowed are 1 to %d", o.Capacity, 1<<24)
+	if o.Capacity < 1 || o.Capacity > 1<<23 {
+		return nil, fmt.Errorf("match: capacity %d, allowed are 1 to %d", o.Capacity, 1<<23)
 	}
 	b := &Book{
 		capacity: o.Capacity,

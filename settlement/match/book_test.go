@@ -84,6 +84,7 @@ func TestBadOrders(t *testing.T) {
 		{"zero units", func(o *Order) { o.Units = 0 }, ErrUnits},
 		{"most units", func(o *Order) { o.Units = MaxUnits }, nil},
 		{"too many units", func(o *Order) { o.Units = MaxUnits + 1 }, ErrUnits},
+		{"filled beyond counting", func(o *Order) { o.Filled = math.MaxUint64 - 1 }, ErrUnits},
 		{"greatest bid", func(o *Order) { o.Price = math.MaxUint64 }, nil},
 		{"bid overflows", func(o *Order) { o.Units, o.Price = 2, math.MaxUint64/2+1 }, ErrPrice},
 		{"ask cannot overflow", func(o *Order) { o.Side, o.Units, o.Price = Ask, 2, math.MaxUint64 }, nil},
@@ -114,7 +115,7 @@ func TestBadOrders(t *testing.T) {
 }
 
 func TestCapacity(t *testing.T) {
-	for _, n := range []int{-1, 1<<24 + 1} {
+	for _, n := range []int{-1, 1<<23 + 1} {
 		if _, err := NewBook(&Options{Capacity: n}); err == nil {
 			t.Errorf("capacity %d accepted", n)
 		}
@@ -252,8 +253,8 @@ func TestStaleMatch(t *testing.T) {
 	for _, err := range []error{
 		b.Commit(old[0]), b.Release(old[0], Bid), b.Drop(old[0], Ask), b.Commit(Match{}),
 	} {
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("%v, want ErrClosed", err)
+		if !errors.Is(err, ErrEnded) {
+			t.Errorf("%v, want ErrEnded", err)
 		}
 	}
 	if err := b.Release(old[0], 0); !errors.Is(err, ErrSide) {
@@ -400,7 +401,7 @@ func TestJobNamesPartialFills(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := b.JobID(first[0]); !errors.Is(err, ErrClosed) {
+	if _, err := b.JobID(first[0]); !errors.Is(err, ErrEnded) {
 		t.Errorf("after commit: %v", err)
 	}
 	if r, _ := b.Get("b"); r.Units != 2 || r.Filled != 4 {

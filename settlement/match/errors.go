@@ -16,7 +16,8 @@ var (
 	// ErrSide reports a side that is neither [Bid] nor [Ask].
 	ErrSide = errors.New("match: unknown side")
 
-	// ErrUnits reports zero units or more than [MaxUnits].
+	// ErrUnits reports zero units, more than [MaxUnits], or a count of filled
+	// ones that no log can hold.
 	ErrUnits = errors.New("match: bad number of units")
 
 	// ErrPrice reports a bid whose units times price overflow a uint64: nobody
@@ -40,10 +41,10 @@ var (
 	ErrUnknown = errors.New("match: no such order")
 )
 
-// ErrClosed reports a [Match] of which the side in question has already been
+// ErrEnded reports a [Match] of which the side in question has already been
 // committed, released or dropped. It is a mistake of the caller's; the book is
 // as it was.
-var ErrClosed = errors.New("match: match already closed")
+var ErrEnded = errors.New("match: match already ended")
 
 // Verdicts of [LoopOptions.Finalize]: an error that wraps one of them says whose
 // fault it was, and that order is cancelled. It may wrap both.

@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"strings"
 	"time"
@@ -112,6 +113,8 @@ func (o *Order) validate() error {
 		return fmt.Errorf("match: order %q: %w: %v", o.ID, admission.ErrLane, o.Lane)
 	case o.Side != Bid && o.Side != Ask:
 		return fmt.Errorf("%w: %v", ErrSide, o.Side)
+	case o.Filled > math.MaxUint64/2: // the numbers of its next units must not overflow
+		return fmt.Errorf("%w: %d filled", ErrUnits, o.Filled)
 	}
 	return validTerms(o.Side, o.Units, o.Price)
 }

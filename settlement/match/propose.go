@@ -126,7 +126,7 @@ func (b *Book) reserve(lane admission.Lane, bid, ask uint32) Match {
 // of the bid named so far, in the order of these calls. The name of a match
 // never changes, and no other match ever gets it.
 //
-// Possible errors: [ErrClosed].
+// Possible errors: [ErrEnded].
 func (b *Book) JobID(m Match) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -150,7 +150,7 @@ func (b *Book) jobID(m Match) (string, error) {
 // Commit takes the units of a match out of both orders for good: call it when
 // the receipt is durable. An order with nothing left is gone.
 //
-// Possible errors: [ErrClosed], when either side is closed; then nothing
+// Possible errors: [ErrEnded], when either side is closed; then nothing
 // happens.
 func (b *Book) Commit(m Match) error {
 	b.mu.Lock()
@@ -188,7 +188,7 @@ func (b *Book) each(n int, f func(i int)) {
 // smaller one or has expired meanwhile, nothing comes back that it no longer
 // wants.
 //
-// Possible errors: [ErrClosed].
+// Possible errors: [ErrEnded].
 func (b *Book) Release(m Match, s Side) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -197,7 +197,7 @@ func (b *Book) Release(m Match, s Side) error {
 
 // Drop ends one side of a match and cancels the rest of that order.
 //
-// Possible errors: [ErrClosed].
+// Possible errors: [ErrEnded].
 func (b *Book) Drop(m Match, s Side) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -228,11 +228,11 @@ func (b *Book) flight(m Match, s Side) (*reservation, error) {
 		return nil, fmt.Errorf("%w: %v", ErrSide, s)
 	}
 	if m.number == 0 || int(m.slot) >= len(b.held) {
-		return nil, ErrClosed
+		return nil, ErrEnded
 	}
 	r := &b.held[m.slot]
 	if r.number != m.number || r.orders[s-1] == 0 {
-		return nil, fmt.Errorf("%w: %v of %q and %q", ErrClosed, s, m.Bid, m.Ask)
+		return nil, fmt.Errorf("%w: %v of %q and %q", ErrEnded, s, m.Bid, m.Ask)
 	}
 	return r, nil
 }

@@ -18,7 +18,7 @@ var sweep = flag.Int("sweep", 1, "how many times as many random tapes to run")
 // errs are the sentinels that book and model must agree on.
 var errs = []error{
 	ErrID, ErrAccount, ErrSide, ErrUnits, ErrPrice, ErrExpired, ErrRepeated, ErrFull,
-	ErrUnknown, ErrClosed, admission.ErrLane,
+	ErrUnknown, ErrEnded, admission.ErrLane,
 }
 
 func sentinel(err error) error {
@@ -190,10 +190,10 @@ func (p *player) close(i int) {
 		s := Side(1 + p.draw(2))
 		if !open[s-1] {
 			// Closed already: an error, and nothing may change.
-			if err := p.book.Release(m, s); !errors.Is(err, ErrClosed) {
+			if err := p.book.Release(m, s); !errors.Is(err, ErrEnded) {
 				p.t.Errorf("second release: %v", err)
 			}
-			if err := p.book.Commit(m); !errors.Is(err, ErrClosed) {
+			if err := p.book.Commit(m); !errors.Is(err, ErrEnded) {
 				p.t.Errorf("commit after release: %v", err)
 			}
 			s = 3 - s
@@ -214,7 +214,7 @@ func (p *player) close(i int) {
 	if *open == [2]bool{} {
 		p.flying = slices.Delete(p.flying, i, i+1)
 		p.open = slices.Delete(p.open, i, i+1)
-		if err := p.book.Commit(m); !errors.Is(err, ErrClosed) {
+		if err := p.book.Commit(m); !errors.Is(err, ErrEnded) {
 			p.t.Errorf("commit of a closed match: %v", err)
 		}
 	}
