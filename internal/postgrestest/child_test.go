@@ -1,0 +1,7 @@
+package postgrestest
+
+import "fmt"
+
+const childRole = "POSTGRESTEST_CHILD"
+
+func runChild(role string) error { return fmt.Errorf("no child %q", role) }

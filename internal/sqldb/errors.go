@@ -1,0 +1,97 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+var (
+	// ErrUnknown: a commit was sent, and no answer came that settles it.
+	ErrUnknown = errors.New("sql: the outcome of the commit is unknown")
+	// ErrClosed: the sql.DB has been closed.
+	ErrClosed = errors.New("sql: closed")
+	// ErrNewer: a newer release made the tables.
+	ErrNewer = errors.New("sql: the tables are of a newer release")
+	// ErrMigrate: the tables are missing, or older than this release.
+	ErrMigrate = errors.New("sql: the tables are missing or of an older release; call Migrate")
+	// ErrAgain: returned by the function given to [Run], to roll back and begin
+	// again.
+	ErrAgain = errors.New("sql: busy")
+)
+
+// State returns the SQLSTATE of an error that a server sent, and "" for others.
+func State(err error) string {
+	type stater interface {
+		error
+		SQLState() string
+	}
+	if s, ok := errors.AsType[stater](err); ok {
+		return s.SQLState()
+	}
+	return ""
+}
+
+// retryable: a serialization failure, a deadlock, or ErrAgain. In all of them
+// the transaction has been rolled back.
+func retryable(err error) bool {
+	switch State(err) {
+	case "40001", "40P01":
+		return !errors.Is(err, ErrUnknown)
+	}
+	return errors.Is(err, ErrAgain)
+}
+
+// refused reports whether the error is a server's word that a commit, or a
+// statement outside a transaction, did nothing. A server that shuts down, runs
+// out of disk or panics may say so after the commit has become durable.
+func refused(err error) bool {
+	state := State(err)
+	if len(state) != 5 || state == "40003" {
+		return false
+	}
+	switch state[:2] {
+	case "0A", "22", "23", "25", "26", "28", "3D", "3F", "40", "42", "55":
+		return true
+	}
+	return state == "57014" // cancelled, by a timeout for example
+}
+
+// Outcome gives the error of a commit, or of a statement that commits by
+// itself, its meaning: ErrUnknown unless the server refused it.
+func Outcome(err error) error {
+	if err == nil || refused(err) || errors.Is(err, ErrClosed) || errors.Is(err, closedError()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnknown, err)
+}
+
+// Translate maps what happened to the caller's context and to the sql.DB to
+// errors that can be told apart.
+func Translate(ctx context.Context, err error) error {
+	switch {
+	case err == nil || errors.Is(err, ErrUnknown):
+		return err
+	case errors.Is(err, closedError()):
+		return ErrClosed
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+// closedError is the error that database/sql gives after Close and does not
+// export.
+var closedError = sync.OnceValue(func() error {
+	db := sql.OpenDB(noConnector{})
+	db.Close()
+	return db.Ping()
+})
+
+type noConnector struct{}
+
+func (noConnector) Connect(context.Context) (driver.Conn, error) { return nil, driver.ErrBadConn }
+func (noConnector) Driver() driver.Driver                        { return nil }

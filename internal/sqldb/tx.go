@@ -1,0 +1,87 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	maxTries   = 12
+	firstPause = time.Millisecond
+	maxPause   = 250 * time.Millisecond
+)
+
+// Run calls f in a transaction and commits it, when f returns nil. The
+// transaction sees what others have committed before each of its statements, so
+// f locks what it compares. After a serialization failure, a deadlock or
+// ErrAgain it is rolled back and f is called again, a bounded number of times
+// and ever later.
+//
+// The error is that of ctx, ErrUnknown, ErrClosed, that of f, or the driver's.
+// Unless it is ErrUnknown, nothing was written.
+func Run(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	for try := 0; ; try++ {
+		err := once(ctx, db, f)
+		if !retryable(err) || try == maxTries {
+			return Translate(ctx, err)
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+func once(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // does nothing after a commit
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return Outcome(tx.Commit())
+}
+
+// Exec runs one statement that commits by itself, and returns the number of
+// rows it changed. Tries and errors are those of Run.
+func Exec(ctx context.Context, db *sql.DB, query string, args ...any) (int64, error) {
+	for try := 0; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		res, err := db.ExecContext(ctx, query, args...)
+		if err == nil {
+			return res.RowsAffected()
+		}
+		err = Outcome(err)
+		if !retryable(err) || try == maxTries {
+			return 0, Translate(ctx, err)
+		}
+		if err := pause(ctx, try); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// pause waits half of a doubling time, and up to as much again by chance, so
+// that those who collided do not collide again.
+func pause(ctx context.Context, try int) error {
+	d := min(firstPause<<try, maxPause)
+	timer := time.NewTimer(d/2 + rand.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
