@@ -113,6 +113,8 @@ func decodeTransfer(key, sealed []byte) (settlement.Transfer, error) {
 			return damaged("two tags")
 		}
 		t.Tag = "settle:" + t.ID.String()
+	} else if isSettleTag(&t) {
+		return damaged("tag not left out")
 	}
 	return t, nil
 }
