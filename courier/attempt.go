@@ -15,8 +15,7 @@ type Forwarder interface {
 	// already: one receipt may come more than once, always with the same ID.
 	// [ErrRejected] says that it will never be taken; after any other error it
 	// is tried again. Forward returns soon when ctx ends, and does not use
-	// bundle after that. bundle is nil where bundles are not carried; else
-	// r.Size bytes, of which the last Read fails when they are not those of
+	// bundle after that. bundle is nil unless r.Carried; else r.Size bytes, of which the last Read fails when they are not those of
 	// r.Bundle. Forward is called from several goroutines at once.
 	Forward(ctx context.Context, r Receipt, bundle io.Reader) error
 }
@@ -25,8 +24,11 @@ var errTimeout = errors.New("courier: the peer hangs")
 
 // attempt forwards r once.
 func (c *Courier) attempt(ctx context.Context, f Forwarder, r Receipt) error {
-	if c.opts.Bundles == nil {
+	if !r.Carried {
 		return c.forward(ctx, f, r, nil)
+	}
+	if c.opts.Bundles == nil {
+		return storeError{fmt.Errorf("%w: the bundle of %v is carried, but no Bundles are given", ErrInvalid, r.ID)}
 	}
 	src, err := c.opts.Bundles.Open(ctx, r.Bundle)
 	if errors.Is(err, ErrNotFound) {

@@ -104,6 +104,7 @@ func (c *Courier) take(ctx context.Context, r Receipt, bundle io.Reader, check f
 	if w == nil {
 		return c.append(ctx, r)
 	}
+	r.Carried = true
 	// Held, the bundle cannot go when an older receipt of it is acknowledged.
 	c.pins.hold(r.Bundle)
 	if err := w.Commit(r.Bundle); err != nil {
@@ -144,8 +145,8 @@ func (c *Courier) Get(ctx context.Context, id ID) (Receipt, error) {
 	return c.store.Get(ctx, id)
 }
 
-// List yields the receipts in a state, the one longest in it first, as they
-// stood when the iteration began. The first error ends it.
+// List yields the receipts in a state in the order of sending, as they stood
+// when the iteration began. The first error ends it.
 func (c *Courier) List(ctx context.Context, s State) iter.Seq2[Receipt, error] {
 	return c.store.List(ctx, s, 0)
 }

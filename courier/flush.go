@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,7 @@ func (c *Courier) Flush(ctx context.Context, f Forwarder) (Report, error) {
 	}
 	fl := &flush{
 		c: c, ctx: ctx, forwarder: f,
+		jobs:      make(chan try, c.opts.Concurrency),
 		results:   make(chan result, c.opts.Concurrency),
 		committed: make(chan commit, 1),
 		retry:     time.NewTimer(time.Hour),
@@ -51,6 +53,8 @@ func (c *Courier) Flush(ctx context.Context, f Forwarder) (Report, error) {
 	fl.next = next
 	fl.run()
 	stop()
+	close(fl.jobs)
+	fl.workers.Wait()
 	counts, err := c.store.Count(context.WithoutCancel(ctx))
 	fl.report.Remaining = counts.Pending
 	if fl.err != nil {
@@ -68,8 +72,11 @@ type flush struct {
 	listed    bool // next has ended
 	shared    bool // there was another flush meanwhile; guarded by c.mu
 
+	jobs     chan try    // attempts for the workers, with room for all
 	results  chan result // of attempts
 	inFlight int         // attempts
+	working  int         // workers, as many as attempts were ever in flight
+	workers  sync.WaitGroup
 	waiting  waiting     // for their next attempt
 	retry    *time.Timer // when the first of them is due
 
@@ -99,8 +106,8 @@ type commit struct {
 	err            error
 }
 
-// run is the loop of a flush: it starts attempts and commits, one goroutine for
-// each, and hears of their ends.
+// run is the loop of a flush: it starts attempts and commits and hears of their
+// ends.
 func (fl *flush) run() {
 	done := fl.ctx.Done()
 	if fl.ctx.Err() != nil {
@@ -108,11 +115,10 @@ func (fl *flush) run() {
 		return
 	}
 	for {
+		fl.commit() // first, to make room
 		for fl.begin() {
 		}
-		if len(fl.group) > 0 && !fl.committing {
-			fl.commit()
-		}
+		fl.commit()
 		if fl.inFlight == 0 && !fl.committing && len(fl.waiting) == 0 {
 			return
 		}
@@ -181,11 +187,18 @@ func (fl *flush) begin() bool {
 }
 
 func (fl *flush) attempt(t try) {
-	fl.inFlight++
-	go func() {
-		t.n++
+	if fl.inFlight++; fl.working < fl.inFlight {
+		fl.working++
+		fl.workers.Go(fl.work)
+	}
+	t.n++
+	fl.jobs <- t
+}
+
+func (fl *flush) work() {
+	for t := range fl.jobs {
 		fl.results <- result{t, fl.c.attempt(fl.ctx, fl.forwarder, t.receipt)}
-	}()
+	}
 }
 
 // attempted decides what becomes of a receipt after an attempt.
@@ -248,6 +261,9 @@ func (fl *flush) stop(err error) {
 
 // commit settles what has gathered, while more gathers.
 func (fl *flush) commit() {
+	if fl.committing || len(fl.group) == 0 {
+		return
+	}
 	n := min(len(fl.group), fl.c.opts.GroupSize)
 	group := fl.group[:n:n]
 	fl.group = append([]outcome(nil), fl.group[n:]...)

@@ -162,6 +162,7 @@ func (c *Courier) Accept(ctx context.Context, r Receipt, bundle io.Reader) error
 		return fmt.Errorf("%w: bundles are carried on one side only", ErrRejected)
 	}
 	if bundle == nil {
+		r.Carried = false
 		_, err := c.append(ctx, r)
 		return err
 	}

@@ -56,8 +56,7 @@ type Options struct {
 	Account string
 	// Amount is what a receipt is worth. It must give the same for the same
 	// receipt at any time, since a credit repeated after a crash must be the
-	// same credit; the fields that it may use are ID, Bundle, Size, Sender and
-	// SentAt. Receipts worth 0 are not credited. Required with a Rewarder.
+	// same credit; the fields that it may use are those before State. Receipts worth 0 are not credited. Required with a Rewarder.
 	Amount func(Receipt) uint64
 
 	// Progress is called by Flush, on its own goroutine, after each group. The

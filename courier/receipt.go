@@ -98,17 +98,18 @@ func (c Cause) String() string {
 	return fmt.Sprintf("cause %d", uint8(c))
 }
 
-// Receipt says that a bundle was taken in. ID, Bundle, Size, Sender and SentAt
-// never change; the rest is kept by the [Store].
+// Receipt says that a bundle was taken in. What comes before State never changes;
+// the rest is kept by the [Store].
 type Receipt struct {
-	ID     ID
-	Bundle Hash
-	Size   int64 // of the bundle, in bytes
-	Sender string
-	SentAt time.Time // to the microsecond, UTC
+	ID      ID
+	Bundle  Hash
+	Size    int64 // of the bundle, in bytes
+	Sender  string
+	SentAt  time.Time // to the microsecond, UTC
+	Carried bool      // the bundle itself is kept in [Options.Bundles]
+	Seq     uint64    // place in the order of sending, given by the store
 
 	State State
-	Seq   uint64    // place in the store's list of that state
 	Since time.Time // when it came into that state
 
 	// Of dead receipts.
@@ -126,7 +127,8 @@ func (r Receipt) Acknowledged() bool { return r.State == Acknowledged }
 func (r Receipt) Age(now time.Time) time.Duration { return now.Sub(r.SentAt) }
 
 // Same reports whether r and other record the same: ID, bundle, size and
-// sender. A retry of Send comes at another time, so SentAt does not count.
+// sender. A retry of Send comes at another time, and perhaps with other options,
+// so the rest does not count.
 func (r Receipt) Same(other Receipt) bool {
 	return r.ID == other.ID && r.Bundle == other.Bundle && r.Size == other.Size && r.Sender == other.Sender
 }

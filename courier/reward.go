@@ -55,7 +55,7 @@ func (c *Courier) settle(ctx context.Context, group []outcome) (settled []outcom
 		if o.to == Dead {
 			c.opts.Metrics.Dead(o.cause)
 			c.opts.Logger.Warn("receipt is dead", "id", o.receipt.ID, "cause", o.cause, "reason", o.reason)
-		} else if c.index != nil {
+		} else if c.index != nil && o.receipt.Carried {
 			if err := c.release(ctx, o.receipt.Bundle); err != nil { // Prune tries again
 				c.opts.Logger.Warn("bundle stays", "bundle", o.receipt.Bundle, "err", err)
 			}

@@ -17,8 +17,9 @@ import (
 // return [ErrPoisoned], [ErrClosed], [ErrCorrupt] or the context's error; after
 // ErrPoisoned the write happened wholly or not at all.
 type Store interface {
-	// Append stores r at the end of the pending list, whatever r's own State,
-	// Seq and Since, and returns it as stored; Since is r.SentAt. If the ID is
+	// Append stores r as pending, with a Seq greater than any given before,
+	// whatever r's own State and Seq, and returns it as stored; Since is
+	// r.SentAt, and there is no Cause or Reason. If the ID is
 	// there already, in any state, nothing is written: Append returns the
 	// stored receipt, with a nil error if it is the [Receipt.Same], else with
 	// ErrConflict. Calls at once with one ID store one receipt. An invalid
@@ -34,11 +35,9 @@ type Store interface {
 	// method meanwhile, except closing the store.
 	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
 
-	// Move applies moves in order, all in one atomic write. A receipt comes to
-	// the end of its new list, with a Seq greater than any given before. A move
-	// is skipped if its receipt is no longer where it was, that is, not there
-	// with the same ID, State and Seq, or if it occurred in moves before. Move
-	// returns how many were applied. If one of them is no valid [Move], none is,
+	// Move applies moves in order, all in one atomic write. A move is skipped if
+	// its receipt is no longer there with the same ID, State and Seq, or if it
+	// occurred in moves before. Seq stays. Move returns how many were applied. If one of them is no valid [Move], none is,
 	// and the error is ErrInvalid.
 	Move(ctx context.Context, moves []Move) (applied int, err error)
 
@@ -80,6 +79,6 @@ type Counts struct {
 
 // BundleIndex is asked of a [Store] when bundles are carried.
 type BundleIndex interface {
-	// Needs reports whether a pending or dead receipt stands for the bundle.
+	// Needs reports whether a pending or dead receipt has the bundle Carried.
 	Needs(ctx context.Context, h Hash) (bool, error)
 }

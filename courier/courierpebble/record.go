@@ -15,8 +15,12 @@ import (
 //	'c' 0                   schema version
 //	'c' 1                   meta
 //	'c' 2 state seq         record
-//	'c' 3 ID                state seq
-//	'c' 4 bundle ID         nothing; of pending and dead receipts
+//	'c' 3 ID                seq
+//	'c' 4 bundle ID         nothing; of pending and dead receipts that carry it
+//
+// A receipt keeps its seq for life. So to acknowledge it, which is done by the
+// million, is to delete one key and set another, both in ascending order; the
+// keys that are scattered, those by ID and bundle, are not touched.
 const (
 	namespace     = 'c'
 	schemaVersion = 1
@@ -33,21 +37,29 @@ type place struct {
 	seq   uint64
 }
 
-func (p place) append(b []byte) []byte {
-	return binary.BigEndian.AppendUint64(append(b, byte(p.state)), p.seq)
+func (p place) before(q place) bool {
+	return p.state < q.state || p.state == q.state && p.seq < q.seq
 }
 
-func (p place) key() []byte { return p.append([]byte{namespace, recordSpace}) }
+func (p place) key() []byte { return p.appendKey(nil) }
 
-func decodePlace(b []byte) (place, error) {
-	if len(b) != 9 {
-		return place{}, fmt.Errorf("%w: a place of %d bytes", courier.ErrCorrupt, len(b))
+func (p place) appendKey(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(append(b, namespace, recordSpace, byte(p.state)), p.seq)
+}
+
+// decodeKey reads what appendKey wrote.
+func decodeKey(b []byte) (place, error) {
+	if len(b) != 11 || !listed(courier.State(b[2])) {
+		return place{}, fmt.Errorf("%w: key %x", courier.ErrCorrupt, b)
 	}
-	p := place{courier.State(b[0]), binary.BigEndian.Uint64(b[1:])}
-	if !listed(p.state) {
-		return place{}, fmt.Errorf("%w: %v", courier.ErrCorrupt, p.state)
+	return place{courier.State(b[2]), binary.BigEndian.Uint64(b[3:])}, nil
+}
+
+func decodeSeq(b []byte) (uint64, error) {
+	if len(b) != 8 {
+		return 0, fmt.Errorf("%w: a seq of %d bytes", courier.ErrCorrupt, len(b))
 	}
-	return p, nil
+	return binary.BigEndian.Uint64(b), nil
 }
 
 func listed(s courier.State) bool {
@@ -71,11 +83,11 @@ func after(key []byte) []byte {
 	return nil
 }
 
-// A record is, in this order: version, ID, bundle, size, sent at, since, cause,
-// length of the sender, sender, reason. Times are in microseconds since 1970.
+// A record is, in this order: version, ID, bundle, size, sent at, since,
+// whether carried, cause, length of the sender, sender, reason. Times are in microseconds since 1970.
 const (
 	recordVersion = 1
-	recordHead    = 1 + 16 + 32 + 8 + 8 + 8 + 1 + 2
+	recordHead    = 1 + 16 + 32 + 8 + 8 + 8 + 1 + 1 + 2
 )
 
 func appendRecord(b []byte, r *courier.Receipt) []byte {
@@ -85,7 +97,11 @@ func appendRecord(b []byte, r *courier.Receipt) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Size))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.SentAt.UnixMicro()))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Since.UnixMicro()))
-	b = append(b, byte(r.Cause))
+	carried := byte(0)
+	if r.Carried {
+		carried = 1
+	}
+	b = append(b, carried, byte(r.Cause))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Sender)))
 	b = append(b, r.Sender...)
 	return append(b, r.Reason...)
@@ -110,9 +126,12 @@ func decodeRecord(b []byte, p place) (courier.Receipt, error) {
 	r.Size = int64(binary.BigEndian.Uint64(b))
 	r.SentAt = time.UnixMicro(int64(binary.BigEndian.Uint64(b[8:]))).UTC()
 	r.Since = time.UnixMicro(int64(binary.BigEndian.Uint64(b[16:]))).UTC()
-	r.Cause = courier.Cause(b[24])
-	n := int(binary.BigEndian.Uint16(b[25:]))
-	b = b[27:]
+	r.Carried, r.Cause = b[24] == 1, courier.Cause(b[25])
+	if b[24] > 1 {
+		return bad("carried is neither yes nor no")
+	}
+	n := int(binary.BigEndian.Uint16(b[26:]))
+	b = b[28:]
 	if n > len(b) {
 		return bad("too short for its sender")
 	}

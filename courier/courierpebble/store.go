@@ -54,8 +54,7 @@ type Store struct {
 	writes *group.Group[*write]
 	meta   meta // belongs to whoever leads a group
 
-	last  atomic.Uint64                   // meta.last, once it is durable
-	first [courier.Dead + 1]atomic.Uint64 // no record of the list is below
+	head head
 }
 
 var (
@@ -94,7 +93,7 @@ func New(db *DB, _ *Options) (*Store, error) {
 	if _, err := db.Get(metaKey, s.meta.decode); err != nil {
 		return nil, sentinels.Translate(err)
 	}
-	s.last.Store(s.meta.last)
+	s.head.last = s.meta.last
 	s.writes = group.New(groupLimit, (*write).weight, s.run)
 	return s, nil
 }
@@ -120,31 +119,40 @@ func (s *Store) Get(ctx context.Context, id courier.ID) (courier.Receipt, error)
 	if err := s.usable(ctx); err != nil {
 		return courier.Receipt{}, err
 	}
-	for {
-		p, found, err := s.place(id)
+	for tries := 0; ; tries++ {
+		seq, found, err := s.seq(id)
 		if err == nil && !found {
 			err = fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
 		}
 		if err != nil {
 			return courier.Receipt{}, err
 		}
-		r, found, err := s.record(p)
+		r, found, err := s.find(seq)
 		if found || err != nil {
 			return r, err
 		}
-		// It moved in between: look again, unless it truly is not there.
-		if now, _, err := s.place(id); err == nil && now == p {
+		if tries > 100 { // so it was not moved from under the search
 			return courier.Receipt{}, fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, id)
 		}
 	}
 }
 
-func (s *Store) place(id courier.ID) (p place, found bool, err error) {
+func (s *Store) seq(id courier.ID) (seq uint64, found bool, err error) {
 	found, err = s.db.Get(idKey(id), func(v []byte) (err error) {
-		p, err = decodePlace(v)
+		seq, err = decodeSeq(v)
 		return err
 	})
-	return p, found, sentinels.Translate(err)
+	return seq, found, sentinels.Translate(err)
+}
+
+// find looks for the record in each list.
+func (s *Store) find(seq uint64) (r courier.Receipt, found bool, err error) {
+	for _, state := range []courier.State{courier.Pending, courier.Acknowledged, courier.Dead} {
+		if r, found, err = s.record(place{state, seq}); found || err != nil {
+			break
+		}
+	}
+	return r, found, err
 }
 
 func (s *Store) record(p place) (r courier.Receipt, found bool, err error) {
@@ -166,13 +174,11 @@ func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter
 			yield(courier.Receipt{}, fmt.Errorf("%w: no list of %v", courier.ErrInvalid, state))
 			return
 		}
-		// A list is a queue: at its head are the tombstones of what went before,
-		// and they take time to walk over. So each walk tells the next where the
-		// first record is. That only grows, as a new record has the greatest seq.
-		first := &s.first[state]
-		head := from <= first.Load()
-		last := s.last.Load()
-		from = max(from, first.Load())
+		mark := s.head.mark()
+		seek := state == courier.Pending && from <= mark.first
+		if seek {
+			from = mark.first
+		}
 		for pair, err := range s.db.Scan(place{state, from}.key(), place{state + 1, 0}.key()) {
 			var r courier.Receipt
 			if err == nil {
@@ -185,35 +191,26 @@ func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter
 				yield(courier.Receipt{}, sentinels.Translate(err))
 				return
 			}
-			if head {
-				head = false
-				raise(first, r.Seq)
+			if seek {
+				seek = false
+				s.head.found(mark, r.Seq)
 			}
 			if !yield(r, nil) {
 				return
 			}
 		}
-		if head {
-			raise(first, last+1)
+		if seek {
+			s.head.found(mark, mark.last+1)
 		}
 	}
 }
 
 func decodePair(pair kv.Pair) (courier.Receipt, error) {
-	p, err := decodePlace(pair.Key[2:])
+	p, err := decodeKey(pair.Key)
 	if err != nil {
 		return courier.Receipt{}, err
 	}
 	return decodeRecord(pair.Value, p)
-}
-
-func raise(a *atomic.Uint64, to uint64) {
-	for {
-		old := a.Load()
-		if old >= to || a.CompareAndSwap(old, to) {
-			return
-		}
-	}
 }
 
 // Count implements [courier.Store].

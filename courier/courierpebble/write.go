@@ -2,6 +2,7 @@ package courierpebble
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -56,7 +57,7 @@ func (s *Store) do(ctx context.Context, w *write) error {
 
 // run makes one batch of the writes that have gathered and commits it.
 func (s *Store) run(writes []*write) {
-	st := stage{store: s, meta: s.meta, batch: s.db.Batch(), touched: map[courier.ID]*courier.Receipt{}}
+	st := stage{store: s, meta: s.meta, batch: s.db.Batch(), touched: make(map[courier.ID]*courier.Receipt, sum(writes))}
 	for _, w := range writes {
 		if w.receipt != nil {
 			w.stored, w.err = st.append(w.receipt)
@@ -76,7 +77,14 @@ func (s *Store) run(writes []*write) {
 		return
 	}
 	s.meta = st.meta
-	s.last.Store(s.meta.last)
+	s.head.committed(s.meta.last, st.requeued)
+}
+
+func sum(writes []*write) (n int) {
+	for _, w := range writes {
+		n += w.weight()
+	}
+	return n
 }
 
 // stage is a batch in the making.
@@ -86,17 +94,19 @@ type stage struct {
 	batch   *pebble.Batch
 	touched map[courier.ID]*courier.Receipt // as the batch leaves them; nil when gone
 	buf     []byte
+
+	requeued uint64 // the lowest seq that comes back to the pending list, or 0
 }
 
 func (st *stage) append(r *courier.Receipt) (courier.Receipt, error) {
 	old, known := st.touched[r.ID]
 	if !known {
-		p, found, err := st.store.place(r.ID)
+		seq, found, err := st.store.seq(r.ID)
 		if err != nil {
 			return courier.Receipt{}, err
 		}
 		if found {
-			stored, found, err := st.store.record(p)
+			stored, found, err := st.store.find(seq)
 			if err == nil && !found {
 				err = fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, r.ID)
 			}
@@ -112,19 +122,22 @@ func (st *stage) append(r *courier.Receipt) (courier.Receipt, error) {
 		}
 		return *old, nil
 	}
+	st.meta.last++
 	n := *r
-	n.Since, n.Cause, n.Reason = r.SentAt, 0, ""
-	st.put(&n, courier.Pending)
-	st.batch.Set(bundleIDKey(&n), nil, nil)
+	n.Seq, n.State, n.Since, n.Cause, n.Reason = st.meta.last, courier.Pending, r.SentAt, 0, ""
+	st.put(&n)
+	st.buf = binary.BigEndian.AppendUint64(st.buf[:0], n.Seq)
+	st.batch.Set(idKey(n.ID), st.buf, nil)
+	if n.Carried {
+		st.batch.Set(bundleIDKey(&n), nil, nil)
+	}
 	return n, nil
 }
 
 func (st *stage) move(moves []courier.Move) (applied int, err error) {
-	from := make([]*courier.Receipt, len(moves))
-	for i := range moves { // read first: an error leaves the batch as it was
-		if from[i], err = st.current(&moves[i].Receipt); err != nil {
-			return 0, err
-		}
+	from, err := st.current(moves) // all of them first: an error leaves the batch as it was
+	if err != nil {
+		return 0, err
 	}
 	for i := range moves {
 		m, r := &moves[i], from[i]
@@ -143,13 +156,19 @@ func (st *stage) move(moves []courier.Move) (applied int, err error) {
 			st.touched[r.ID] = nil
 		} else {
 			n := *r
-			n.Since, n.Cause, n.Reason = m.At, 0, ""
+			n.State, n.Since, n.Cause, n.Reason = m.To, m.At, 0, ""
 			if m.To == courier.Dead {
 				n.Cause, n.Reason = m.Cause, m.Reason
 			}
-			st.put(&n, m.To)
+			st.put(&n)
+			if m.To == courier.Pending && (st.requeued == 0 || n.Seq < st.requeued) {
+				st.requeued = n.Seq
+			}
 		}
 		needs := m.To == courier.Pending || m.To == courier.Dead
+		if !r.Carried {
+			continue
+		}
 		if needed && !needs {
 			st.batch.Delete(bundleIDKey(r), nil)
 		} else if needs && !needed {
@@ -159,30 +178,72 @@ func (st *stage) move(moves []courier.Move) (applied int, err error) {
 	return applied, nil
 }
 
-// current returns the receipt if it still is where r says, else nil.
-func (st *stage) current(r *courier.Receipt) (*courier.Receipt, error) {
-	if now, known := st.touched[r.ID]; known {
-		if now == nil || now.State != r.State || now.Seq != r.Seq {
-			return nil, nil
+// current returns for each move its receipt, if it still is where it was, or nil.
+func (st *stage) current(moves []courier.Move) ([]*courier.Receipt, error) {
+	from := make([]*courier.Receipt, len(moves))
+	type key struct {
+		place
+		id courier.ID
+	}
+	wanted := make(map[key]int, len(moves))
+	var lo, hi place
+	for i := range moves {
+		r := &moves[i].Receipt
+		if now, known := st.touched[r.ID]; known {
+			if now != nil && now.State == r.State && now.Seq == r.Seq {
+				from[i] = now
+			}
+			continue
 		}
-		return now, nil
+		p := place{r.State, r.Seq}
+		if len(wanted) == 0 || p.before(lo) {
+			lo = p
+		}
+		if len(wanted) == 0 || hi.before(p) {
+			hi = p
+		}
+		if _, twice := wanted[key{p, r.ID}]; !twice {
+			wanted[key{p, r.ID}] = i
+		}
 	}
-	now, found, err := st.store.record(place{r.State, r.Seq})
-	if err != nil || !found || now.ID != r.ID {
-		return nil, err
+	take := func(r courier.Receipt) {
+		if i, ok := wanted[key{place{r.State, r.Seq}, r.ID}]; ok {
+			from[i] = &r
+		}
 	}
-	return &now, nil
+	// A flush moves neighbours: one walk finds them for a tenth of the time.
+	if lo.state == hi.state && hi.seq-lo.seq < 4*uint64(len(wanted)) {
+		for pair, err := range st.store.db.Scan(lo.key(), append(hi.key(), 0)) {
+			var r courier.Receipt
+			if err == nil {
+				r, err = decodePair(pair)
+			}
+			if err != nil {
+				return nil, sentinels.Translate(err)
+			}
+			take(r)
+		}
+		return from, nil
+	}
+	for k := range wanted {
+		r, found, err := st.store.record(k.place)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			take(r)
+		}
+	}
+	return from, nil
 }
 
-// put writes r at the end of a list.
-func (st *stage) put(r *courier.Receipt, to courier.State) {
-	st.meta.last++
-	*st.meta.count(to)++
-	r.State, r.Seq = to, st.meta.last
-	p := place{to, r.Seq}
-	st.buf = appendRecord(st.buf[:0], r)
-	st.batch.Set(p.key(), st.buf, nil)
-	st.buf = p.append(st.buf[:0])
-	st.batch.Set(idKey(r.ID), st.buf, nil)
+// put writes r to its list.
+func (st *stage) put(r *courier.Receipt) {
+	*st.meta.count(r.State)++
+	p := place{r.State, r.Seq}
+	st.buf = p.appendKey(st.buf[:0])
+	key := len(st.buf)
+	st.buf = appendRecord(st.buf, r)
+	st.batch.Set(st.buf[:key], st.buf[key:], nil)
 	st.touched[r.ID] = r
 }

@@ -112,8 +112,7 @@ func (m *Model) Move(ctx context.Context, moves []courier.Move) (applied int, er
 			delete(m.receipts, r.ID)
 			continue
 		}
-		m.last++
-		r.State, r.Seq, r.Since, r.Cause, r.Reason = move.To, m.last, move.At, 0, ""
+		r.State, r.Since, r.Cause, r.Reason = move.To, move.At, 0, ""
 		if move.To == courier.Dead {
 			r.Cause, r.Reason = move.Cause, move.Reason
 		}
@@ -144,7 +143,7 @@ func (m *Model) Needs(ctx context.Context, h courier.Hash) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.receipts {
-		if r.Bundle == h && r.State != courier.Acknowledged {
+		if r.Bundle == h && r.Carried && r.State != courier.Acknowledged {
 			return true, nil
 		}
 	}

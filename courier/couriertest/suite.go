@@ -74,7 +74,7 @@ var epoch = time.UnixMicro(1_700_000_000_123_456).UTC()
 
 // receipt returns the i-th receipt, of a bundle that every third shares.
 func receipt(i int) courier.Receipt {
-	r := courier.Receipt{Size: int64(i % 3), Sender: fmt.Sprintf("sender\n%d\x00é", i), SentAt: epoch.Add(time.Duration(i) * time.Second)}
+	r := courier.Receipt{Carried: i%5 != 4, Size: int64(i % 3), Sender: fmt.Sprintf("sender\n%d\x00é", i), SentAt: epoch.Add(time.Duration(i) * time.Second)}
 	binary.BigEndian.PutUint64(r.ID[8:], uint64(i)*0x9e3779b97f4a7c15) // in no order
 	r.Bundle[0], r.Bundle[31] = byte(i%3), 0xff
 	return r

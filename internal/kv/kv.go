@@ -143,7 +143,7 @@ func (db *DB) pebbleOptions(o *Options) *pebble.Options {
 		FS:                          db.fence,
 		Logger:                      log,
 		Lock:                        db.lock,
-		CacheSize:                   o.CacheBytes,
+		CacheSize:                   o.CacheBytes + 2*int64(o.MemTableBytes), // Pebble takes memtables out of it
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
