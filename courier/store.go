@@ -36,8 +36,8 @@ type Store interface {
 	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
 
 	// Move applies moves in order, all in one atomic write. A move is skipped if
-	// its receipt is no longer there with the same ID, State and Seq, or if it
-	// occurred in moves before. Seq stays. Move returns how many were applied. If one of them is no valid [Move], none is,
+	// its receipt is no longer there with the same ID, State and Seq, or if an
+	// earlier one of moves took it. Seq stays. Move returns how many were applied. If one of them is no valid [Move], none is,
 	// and the error is ErrInvalid.
 	Move(ctx context.Context, moves []Move) (applied int, err error)
 

@@ -357,7 +357,7 @@ func needs(ctx context.Context, s courier.Store) error {
 		apply(ctx, s, 1, to(courier.Acknowledged, get())...),
 		want(false, "both are acknowledged"),
 		func() error {
-			if got, err := index.Needs(ctx, receipt(4).Bundle); got == false || err != nil {
+			if got, err := index.Needs(ctx, receipt(4).Bundle); !got || err != nil {
 				return fmt.Errorf("Needs = %v, %v for another bundle", got, err)
 			}
 			return apply(ctx, s, 1, to(courier.Acknowledged, all[1])...)

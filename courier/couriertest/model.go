@@ -102,11 +102,13 @@ func (m *Model) Move(ctx context.Context, moves []courier.Move) (applied int, er
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	moved := map[courier.ID]bool{}
 	for _, move := range moves {
 		r, ok := m.receipts[move.Receipt.ID]
-		if !ok || r.State != move.Receipt.State || r.Seq != move.Receipt.Seq {
+		if !ok || moved[r.ID] || r.State != move.Receipt.State || r.Seq != move.Receipt.Seq {
 			continue
 		}
+		moved[r.ID] = true
 		applied++
 		if move.To == courier.Gone {
 			delete(m.receipts, r.ID)
