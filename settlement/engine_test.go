@@ -203,6 +203,7 @@ func TestInsufficientFundsRevert(t *testing.T) {
 	m.real()
 	poor := job(2, "poor", 10)
 	m.append(job(1, "rich", 10), poor, job(3, "rich", 10), job(4, "rich", 10))
+	m.status(0, 0, 4)
 	m.settle(settlement.Pass{Applied: 1, Failed: 1})
 	m.want(settlement.DryRun)
 	if s := m.status(1, 1, 2); s.Reason == "" {
@@ -357,7 +358,10 @@ func TestArmByHeight(t *testing.T) {
 	if err := errors.Join(m.DryRun(ctx, "test")); err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []settlement.Activation{settlement.AtHeight(100), settlement.AtHeight(3), settlement.After(-1), {Remaining: 1, Height: 1000}} {
+	if err := m.Height(ctx, 5); err != nil { // a late tick lowers nothing
+		t.Fatal(err)
+	}
+	for _, a := range []settlement.Activation{settlement.AtHeight(100), settlement.AtHeight(50), settlement.AtHeight(3), settlement.After(-1), {Remaining: 1, Height: 1000}} {
 		if err := m.Arm(ctx, a); !errors.Is(err, settlement.ErrActivation) {
 			t.Errorf("Arm(%+v): %v, want ErrActivation", a, err)
 		}
@@ -506,11 +510,11 @@ func TestRunInFakeTime(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- m.Run(ctx) }()
 		synctest.Wait()
-		if err := m.Arm(ctx, settlement.After(10*time.Second)); err != nil {
+		if err := m.Arm(ctx, settlement.After(10*time.Second+time.Second/2)); err != nil {
 			t.Fatal(err)
 		}
 		m.append(job(1, "buyer", 10))
-		time.Sleep(10*time.Second - time.Nanosecond)
+		time.Sleep(10*time.Second + time.Second/2 - time.Nanosecond)
 		synctest.Wait()
 		m.balance("buyer", 100)
 		time.Sleep(time.Millisecond)
@@ -566,11 +570,15 @@ func TestCancelledLeader(t *testing.T) {
 		m.issue("buyer", 100)
 		m.real()
 		m.append(job(1, "buyer", 1))
-		first := true
+		gate := make(chan struct{})
+		calls := 0
 		l := &flaky{Ledger: &m.ledger}
 		l.post = func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-			if first {
-				first = false
+			switch calls++; calls {
+			case 1: // the first pass keeps the others waiting
+				<-gate
+				return nil, settlement.ErrUnknown
+			case 2: // the second is led by the one who gives up
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
@@ -583,8 +591,14 @@ func TestCancelledLeader(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
+			if _, err := e.Settle(t.Context()); !errors.Is(err, settlement.ErrUnknown) {
+				t.Errorf("the first: %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
 			if _, err := e.Settle(ctx); !errors.Is(err, context.Canceled) {
-				t.Errorf("the leader: %v", err)
+				t.Errorf("the one who gives up: %v", err)
 			}
 		})
 		synctest.Wait()
@@ -593,6 +607,8 @@ func TestCancelledLeader(t *testing.T) {
 				t.Errorf("the other: %+v, %v", got, err)
 			}
 		})
+		synctest.Wait()
+		close(gate)
 		synctest.Wait()
 		cancel()
 		wg.Wait()

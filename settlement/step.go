@@ -120,7 +120,7 @@ func (e *Engine) settle(ctx context.Context, s State) (done Pass, more bool, err
 	}
 	e.opts.Metrics.Applied(done.Applied)
 	s.Cursor = b.last
-	if n < len(b.owed) || s.Mode != Real {
+	if n < len(b.owed) {
 		s.Cursor = b.owed[n-1].Seq
 	}
 	if err := e.finish(ctx, s, n, failures); err != nil {

@@ -315,6 +315,70 @@ func TestFail(t *testing.T) {
 	}
 }
 
+// Each Save is durable when it returns, with every Advance before it.
+func TestStoreCrash(t *testing.T) {
+	ctx := context.Background()
+	open := func(disk vfs.FS) (*settlementpebble.DB, *settlementpebble.Store, error) {
+		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, MemTableBytes: 32 << 10})
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := settlementpebble.NewStore(db)
+		if err != nil {
+			db.Close()
+		}
+		return db, s, err
+	}
+	crashtest.Crash(t, 300, func(disk vfs.FS, _ uint64, ack func()) error {
+		db, s, err := open(disk)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		st, err := s.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		for st.Cursor = 1; st.Cursor <= 30; st.Cursor++ {
+			st.Mode = settlement.Armed
+			if err := s.Advance(ctx, st); err != nil {
+				return err
+			}
+			st.Mode = settlement.DryRun
+			if err := s.Save(ctx, st, []settlement.Failure{{Seq: st.Cursor}}, nil); err != nil {
+				return err
+			}
+			ack()
+		}
+		return nil
+	}, func(disk vfs.FS, _ uint64, acked int) error {
+		db, s, err := open(disk)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		st, err := s.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		archived := 0
+		for _, err := range s.Failures(ctx) {
+			if err != nil {
+				return err
+			}
+			archived++
+		}
+		saved := int(st.Cursor)
+		if st.Mode == settlement.Armed {
+			saved-- // the Advance alone
+		}
+		if saved < acked || archived != saved {
+			return fmt.Errorf("%d saved, %d archived, %d acknowledged", saved, archived, acked)
+		}
+		return nil
+	})
+}
+
 // cursorFirst moves the cursor before the transfers are posted.
 type cursorFirst struct {
 	settlement.Ledger

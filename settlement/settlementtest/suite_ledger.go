@@ -34,6 +34,7 @@ func LedgerClauses() []Clause[settlement.Ledger] {
 		{"ZeroAmount", zeroAmount},
 		{"HostileNames", hostileNames},
 		{"LedgerCancelled", ledgerCancelled},
+		{"CallerMayReuseSlice", callerMayReuseSlice},
 		{"LargePost", largePost},
 		{"ConcurrentPosts", concurrentPosts},
 		{"LedgerReopen", ledgerReopen},
@@ -301,6 +302,17 @@ func ledgerCancelled(ctx context.Context, open Open[settlement.Ledger]) error {
 			return fmt.Errorf("Balance: %v, want context.Canceled", err)
 		}
 		return wantBalances(ctx, l, map[string]uint64{"a": 0})
+	})
+}
+
+func callerMayReuseSlice(ctx context.Context, open Open[settlement.Ledger]) error {
+	return with("reuse", open, func(l settlement.Ledger) error {
+		ts := transfers{issue(l, 1, "a", 1)}
+		if err := wantPost(ctx, l, ts, nil, applied); err != nil {
+			return err
+		}
+		ts[0].Amount++ // a ledger that kept the slice would see an equal transfer
+		return wantPost(ctx, l, ts, settlement.ErrConflict)
 	})
 }
 
