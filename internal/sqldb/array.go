@@ -37,6 +37,9 @@ func (a *Array) Text(s string) {
 	a.b = append(a.b, '"')
 }
 
+// Any appends a string as [AnyText] makes it.
+func (a *Array) Any(s string) { a.Text(strings.ToValidUTF8(s, "\uFFFD")) }
+
 // Bytes appends a BYTEA.
 func (a *Array) Bytes(v []byte) {
 	a.next()

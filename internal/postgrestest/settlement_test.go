@@ -1,0 +1,65 @@
+package postgrestest
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/settlementsql"
+	"github.com/computemarket/computemarket/settlement/settlementtest"
+)
+
+// closingLedger closes its pool with it, as the suite wants; so does
+// closingStore, which gives up its lease first.
+type closingLedger struct {
+	*settlementsql.Ledger
+	db *sql.DB
+}
+
+func (c closingLedger) Close() error { return c.db.Close() }
+
+type closingStore struct {
+	*settlementsql.Store
+	db *sql.DB
+}
+
+func (c closingStore) Close() error {
+	if err := c.Release(context.Background()); err != nil {
+		return err
+	}
+	return c.db.Close()
+}
+
+func migrated(t *testing.T, s *Server, schema string) (*sql.DB, error) {
+	db := openDB(t, s, schema)
+	return db, settlementsql.Migrate(t.Context(), db)
+}
+
+func ledgers(t *testing.T) settlementtest.Open[settlement.Ledger] {
+	s, prefix := sharedServer(t), newSchema()
+	return func(name string) (settlement.Ledger, error) {
+		db, err := migrated(t, s, schemaOf(prefix, name))
+		if err != nil {
+			return nil, err
+		}
+		l, err := settlementsql.NewLedger(t.Context(), db, nil)
+		return closingLedger{l, db}, err
+	}
+}
+
+func settlementStores(t *testing.T) settlementtest.Open[settlement.Store] {
+	s, prefix := sharedServer(t), newSchema()
+	return func(name string) (settlement.Store, error) {
+		db, err := migrated(t, s, schemaOf(prefix, name))
+		if err != nil {
+			return nil, err
+		}
+		st, err := settlementsql.NewStore(t.Context(), db, nil)
+		return closingStore{st, db}, err
+	}
+}
+
+func TestLedgerSuite(t *testing.T) { settlementtest.RunLedger(t, ledgers(t)) }
+
+func TestStoreSuite(t *testing.T) { settlementtest.RunStore(t, settlementStores(t)) }

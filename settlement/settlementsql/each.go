@@ -1,0 +1,283 @@
+package settlementsql
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/computemarket/computemarket/internal/sqldb"
+	"github.com/computemarket/computemarket/settlement"
+)
+
+// postEach decides on each transfer, up to the first that fails.
+func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) (results []settlement.Result, refusal error) {
+	// What was applied once stays so: it need not be read again in another try.
+	known := map[settlement.ID]settlement.Transfer{}
+	err := sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
+		epoch, err := l.checkFence(ctx, tx)
+		if err != nil {
+			return err
+		}
+		accounts, err := lockAccounts(ctx, tx, transfers)
+		if err != nil {
+			return err
+		}
+		d := l.decide(transfers, known, accounts)
+		if d.refusal != nil {
+			// It may have been paid before.
+			if err := learn(ctx, tx, transfers, known); err != nil {
+				return err
+			}
+			d = l.decide(transfers, known, accounts)
+		}
+		results, refusal = d.results, d.refusal
+		if len(d.applied) == 0 {
+			return nil
+		}
+		inserted, err := insertEach(ctx, tx, d.applied, epoch)
+		if err != nil {
+			return err
+		}
+		if inserted < int64(len(d.applied)) {
+			if err := learn(ctx, tx, transfers, known); err != nil {
+				return err
+			}
+			return sqldb.ErrAgain
+		}
+		return writeBalances(ctx, tx, d.balances, accounts)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, refusal
+}
+
+// epoch is 0 without a fence.
+func (l *Ledger) epoch() int64 {
+	if l.fence == nil {
+		return 0
+	}
+	return l.fence.epoch.Load()
+}
+
+func (l *Ledger) fenced(epoch int64) error {
+	return fmt.Errorf("%w: epoch %d is not the latest", settlement.ErrFenced, epoch)
+}
+
+// checkFence keeps the epoch the latest until the transaction ends.
+func (l *Ledger) checkFence(ctx context.Context, tx *sql.Tx) (int64, error) {
+	if l.fence == nil {
+		return 0, nil
+	}
+	epoch := l.epoch()
+	rows, err := sqldb.Collect(ctx, tx, func(row sqldb.Row) (n int64, err error) { return n, row.Scan(&n) },
+		`SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = $1 FOR UPDATE`, epoch)
+	if err == nil && len(rows) == 0 {
+		err = l.fenced(epoch)
+	}
+	return epoch, err
+}
+
+// lockAccounts locks the accounts that are there, in the order of their names,
+// and returns their balances.
+func lockAccounts(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer) (map[string]uint64, error) {
+	names := map[string]struct{}{}
+	for i := range transfers {
+		names[transfers[i].From] = struct{}{}
+		names[transfers[i].To] = struct{}{}
+	}
+	var array sqldb.Array
+	for name := range names {
+		array.Text(name)
+	}
+	rows, err := sqldb.Collect(ctx, tx, scanAccount,
+		`SELECT name, balance FROM ledger_accounts WHERE name = ANY(CAST($1 AS TEXT)::TEXT[]) ORDER BY name FOR UPDATE`,
+		array.String())
+	accounts := make(map[string]uint64, len(rows))
+	for _, a := range rows {
+		accounts[a.Name] = a.Balance
+	}
+	return accounts, err
+}
+
+// decision is what becomes of a batch.
+type decision struct {
+	results  []settlement.Result
+	refusal  error                  // why it stopped behind results
+	applied  []*settlement.Transfer // in the order of their ids
+	balances map[string]uint64      // of the accounts that change
+}
+
+// decide applies the transfers in order to the balances in accounts, when known
+// is what was applied before.
+func (l *Ledger) decide(transfers []settlement.Transfer, known map[settlement.ID]settlement.Transfer, accounts map[string]uint64) decision {
+	d := decision{balances: map[string]uint64{}}
+	now := map[settlement.ID]*settlement.Transfer{}
+	for i := range transfers {
+		t := &transfers[i]
+		old, again := now[t.ID]
+		if k, ok := known[t.ID]; ok {
+			old, again = &k, true
+		}
+		switch {
+		case again && *old != *t:
+			d.refusal = conflict(old)
+		case again:
+			d.results = append(d.results, settlement.Duplicate)
+			continue
+		default:
+			d.refusal = l.move(t, accounts, d.balances)
+		}
+		if d.refusal != nil {
+			break
+		}
+		now[t.ID] = t
+		d.applied = append(d.applied, t)
+		d.results = append(d.results, settlement.Applied)
+	}
+	slices.SortFunc(d.applied, byID)
+	return d
+}
+
+func byID(a, b *settlement.Transfer) int { return bytes.Compare(a.ID[:], b.ID[:]) }
+
+// sortedByID is the order in which transfers are inserted: two batches with the
+// same ids wait for each other instead of in a circle.
+func sortedByID(transfers []settlement.Transfer) []*settlement.Transfer {
+	sorted := make([]*settlement.Transfer, len(transfers))
+	for i := range transfers {
+		sorted[i] = &transfers[i]
+	}
+	slices.SortFunc(sorted, byID)
+	return sorted
+}
+
+// conflict tells of another transfer with the id, or of a damaged one.
+func conflict(old *settlement.Transfer) error {
+	if err := old.Validate(); err != nil {
+		return fmt.Errorf("%w: transfer %s: %w", settlement.ErrCorrupt, old.ID, err)
+	}
+	return fmt.Errorf("%w: %s moved %d from %q to %q", settlement.ErrConflict, old.ID, old.Amount, old.From, old.To)
+}
+
+// move changes two of the balances, or none.
+func (l *Ledger) move(t *settlement.Transfer, accounts, balances map[string]uint64) error {
+	balance := func(name string) uint64 {
+		if b, ok := balances[name]; ok {
+			return b
+		}
+		return accounts[name]
+	}
+	from, to := balance(t.From), balance(t.To)
+	// The issuer's balance is what is outstanding: it grows by what it gives.
+	switch {
+	case t.From == l.issuer && t.Amount > math.MaxUint64-from:
+		return fmt.Errorf("%w: %d are outstanding, %d more", settlement.ErrOverflow, from, t.Amount)
+	case t.From != l.issuer && t.Amount > from:
+		return fmt.Errorf("%w: %q has %d, %d are asked", settlement.ErrInsufficient, t.From, from, t.Amount)
+	case t.To == l.issuer && t.Amount > to:
+		return fmt.Errorf("%w: %d to be burned, %d outstanding", settlement.ErrCorrupt, t.Amount, to)
+	case t.To != l.issuer && t.Amount > math.MaxUint64-to:
+		return fmt.Errorf("%w: %q has %d, %d more", settlement.ErrOverflow, t.To, to, t.Amount)
+	}
+	if t.From == l.issuer {
+		balances[t.From], balances[t.To] = from+t.Amount, to+t.Amount
+	} else if t.To == l.issuer {
+		balances[t.From], balances[t.To] = from-t.Amount, to-t.Amount
+	} else {
+		balances[t.From], balances[t.To] = from-t.Amount, to+t.Amount
+	}
+	return nil
+}
+
+// learn reads which of the transfers were applied before.
+func learn(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer, known map[settlement.ID]settlement.Transfer) error {
+	ids := make([]settlement.ID, len(transfers))
+	for i := range transfers {
+		ids[i] = transfers[i].ID
+	}
+	found, err := findTransfers(ctx, tx, ids)
+	maps.Copy(known, found)
+	return err
+}
+
+func findTransfers(ctx context.Context, q interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}, ids []settlement.ID) (map[settlement.ID]settlement.Transfer, error) {
+	var array sqldb.Array
+	for i := range ids {
+		array.Bytes(ids[i][:])
+	}
+	rows, err := sqldb.Collect(ctx, q, scanTransfer,
+		`SELECT id, from_account, to_account, amount, tag FROM ledger_transfers
+		WHERE id = ANY(CAST($1 AS TEXT)::BYTEA[])`, array.String())
+	found := make(map[settlement.ID]settlement.Transfer, len(rows))
+	for _, t := range rows {
+		found[t.ID] = t
+	}
+	return found, err
+}
+
+func scanTransfer(row sqldb.Row) (t settlement.Transfer, err error) {
+	var id []byte
+	if err := row.Scan(&id, &t.From, &t.To, &t.Amount, &t.Tag); err != nil {
+		return t, err
+	}
+	if len(id) != len(t.ID) {
+		return t, fmt.Errorf("%w: a transfer has an id of %d bytes", settlement.ErrCorrupt, len(id))
+	}
+	t.ID = settlement.ID(id)
+	t.From, t.To, t.Tag = sqldb.Plain(t.From), sqldb.Plain(t.To), sqldb.Plain(t.Tag)
+	return t, nil
+}
+
+func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfer, epoch int64) (int64, error) {
+	res, err := tx.ExecContext(ctx, insertTransfers, insertArgs(transfers, epoch)...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// writeBalances updates the accounts that are there, which are locked, and makes
+// the others. Another transaction that makes one of them at the same time goes
+// first.
+func writeBalances(ctx context.Context, tx *sql.Tx, balances, accounts map[string]uint64) error {
+	var names, values, newNames, newValues sqldb.Array
+	made := int64(0)
+	for _, name := range slices.Sorted(maps.Keys(balances)) {
+		if _, ok := accounts[name]; ok {
+			names.Text(name)
+			values.Uint(balances[name])
+			continue
+		}
+		made++
+		newNames.Text(name)
+		newValues.Uint(balances[name])
+	}
+	if _, err := tx.ExecContext(ctx, `
+		UPDATE ledger_accounts AS a SET balance = v.balance
+		FROM unnest(CAST($1 AS TEXT)::TEXT[], CAST($2 AS TEXT)::NUMERIC(20,0)[]) AS v (name, balance)
+		WHERE a.name = v.name`, names.String(), values.String()); err != nil {
+		return err
+	}
+	if made == 0 {
+		return nil
+	}
+	res, err := tx.ExecContext(ctx, `
+		INSERT INTO ledger_accounts (name, balance)
+		SELECT v.name, v.balance
+		FROM unnest(CAST($1 AS TEXT)::TEXT[], CAST($2 AS TEXT)::NUMERIC(20,0)[]) AS v (name, balance)
+		ON CONFLICT (name) DO NOTHING`, newNames.String(), newValues.String())
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != made {
+		return sqldb.ErrAgain
+	}
+	return nil
+}

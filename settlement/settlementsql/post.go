@@ -1,0 +1,171 @@
+package settlementsql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/computemarket/computemarket/internal/sqldb"
+	"github.com/computemarket/computemarket/settlement"
+)
+
+// maxBatch bounds the transfers of one transaction.
+const maxBatch = 8192
+
+// errUneven: not every transfer of a batch is new and can be paid from accounts
+// that are there; so each has to be looked at.
+var errUneven = errors.New("settlementsql: uneven batch")
+
+// Post implements settlement.Ledger.
+func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+	results := make([]settlement.Result, 0, len(transfers))
+	if err := ctx.Err(); err != nil {
+		return results, err
+	}
+	for part := range slices.Chunk(transfers, maxBatch) {
+		part, refusal := valid(part)
+		if len(part) > 0 {
+			done, err := l.post(ctx, part)
+			results = append(results, done...)
+			if err != nil {
+				return results, translate(ctx, err)
+			}
+		}
+		if refusal != nil {
+			return results, refusal
+		}
+	}
+	return results, nil
+}
+
+// valid returns the transfers before the first that is not valid, and its error.
+func valid(transfers []settlement.Transfer) ([]settlement.Transfer, error) {
+	for i := range transfers {
+		if err := transfers[i].Validate(); err != nil {
+			return transfers[:i], err
+		}
+	}
+	return transfers, nil
+}
+
+func (l *Ledger) post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+	if sum, ok := l.sumUp(transfers); ok {
+		err := l.postEven(ctx, transfers, sum)
+		if err == nil {
+			return slices.Repeat([]settlement.Result{settlement.Applied}, len(transfers)), nil
+		}
+		if !errors.Is(err, errUneven) {
+			return nil, err
+		}
+	}
+	return l.postEach(ctx, transfers)
+}
+
+// flow is what a batch does to one account.
+type flow struct {
+	net         int64 // so far, and in the end
+	least, most int64 // the lowest and the highest that net has been
+}
+
+// sumUp adds up the batch for each account. ok is false when an ID occurs twice,
+// or when the amounts are too great to be added up in 63 bits.
+func (l *Ledger) sumUp(transfers []settlement.Transfer) (flows map[string]*flow, ok bool) {
+	flows = make(map[string]*flow)
+	ids := make(map[settlement.ID]struct{}, len(transfers))
+	var total uint64
+	for i := range transfers {
+		t := &transfers[i]
+		if t.Amount > math.MaxInt64-total {
+			return nil, false
+		}
+		total += t.Amount
+		ids[t.ID] = struct{}{}
+		for _, side := range [...]struct {
+			account string
+			change  int64
+		}{{t.From, -int64(t.Amount)}, {t.To, int64(t.Amount)}} {
+			f := flows[side.account]
+			if f == nil {
+				f = new(flow)
+				flows[side.account] = f
+			}
+			if side.account == l.issuer { // its balance is what is outstanding
+				side.change = -side.change
+			}
+			f.net += side.change
+			f.least, f.most = min(f.least, f.net), max(f.most, f.net)
+		}
+	}
+	return flows, len(ids) == len(transfers)
+}
+
+// evenSQL moves a whole batch in one statement. It locks the accounts in the
+// order of their names. The counts tell the caller whether to commit: of the
+// accounts that were there and could bear their part of the batch at every step,
+// of the transfers that were new, and of the epochs that are still the latest.
+const evenSQL = `
+	WITH fence AS (
+		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
+	), locked AS (
+		SELECT name FROM ledger_accounts WHERE name = ANY(CAST($7 AS TEXT)::TEXT[]) ORDER BY name FOR UPDATE
+	), changed AS (
+		UPDATE ledger_accounts AS a SET balance = a.balance + v.net
+		FROM locked, unnest(
+			CAST($7 AS TEXT)::TEXT[], CAST($8 AS TEXT)::NUMERIC[], CAST($9 AS TEXT)::NUMERIC[], CAST($10 AS TEXT)::NUMERIC[]
+		) AS v (name, net, least, most)
+		WHERE a.name = locked.name AND v.name = locked.name
+			AND a.balance + v.least >= 0 AND a.balance + v.most <= 18446744073709551615
+		RETURNING 1
+	), moved AS (` + insertTransfers + ` RETURNING 1)
+	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM changed), (SELECT count(*) FROM moved)`
+
+// insertTransfers has the arguments of insertArgs.
+const insertTransfers = `
+	INSERT INTO ledger_transfers (id, from_account, to_account, amount, tag, epoch)
+	SELECT v.id, v.from_account, v.to_account, v.amount, v.tag, CAST($6 AS BIGINT)
+	FROM unnest(
+		CAST($1 AS TEXT)::BYTEA[], CAST($2 AS TEXT)::TEXT[], CAST($3 AS TEXT)::TEXT[],
+		CAST($4 AS TEXT)::NUMERIC(20,0)[], CAST($5 AS TEXT)::TEXT[]
+	) AS v (id, from_account, to_account, amount, tag)
+	ON CONFLICT (id) DO NOTHING`
+
+func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
+	var id, from, to, amount, tag sqldb.Array
+	for _, t := range transfers {
+		id.Bytes(t.ID[:])
+		from.Text(t.From)
+		to.Text(t.To)
+		amount.Uint(t.Amount)
+		tag.Text(t.Tag)
+	}
+	return []any{id.String(), from.String(), to.String(), amount.String(), tag.String(), epoch}
+}
+
+func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, flows map[string]*flow) error {
+	var name, net, least, most sqldb.Array
+	for _, account := range slices.Sorted(maps.Keys(flows)) {
+		f := flows[account]
+		name.Text(account)
+		net.Int(f.net)
+		least.Int(f.least)
+		most.Int(f.most)
+	}
+	epoch := l.epoch()
+	args := append(insertArgs(sortedByID(transfers), epoch), name.String(), net.String(), least.String(), most.String())
+	return sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
+		var fenced, changed, moved int
+		err := tx.QueryRowContext(ctx, evenSQL, args...).Scan(&fenced, &changed, &moved)
+		switch {
+		case err != nil:
+			return err
+		case l.fence != nil && fenced == 0:
+			return l.fenced(epoch)
+		case changed < len(flows) || moved < len(transfers):
+			return errUneven
+		}
+		return nil
+	})
+}
