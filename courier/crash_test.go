@@ -187,6 +187,10 @@ func crashCheck(disk vfs.FS, _ uint64, acked int) error {
 			return fmt.Errorf("step %d is acknowledged without its reward", i)
 		}
 	}
+	// Each pending receipt still has its bundle, before sending again mends it.
+	if r, err := n.Flush(ctx, reads); err != nil || r.Damaged+r.Rejected+r.Failed+r.Remaining > 0 {
+		return fmt.Errorf("the first Flush: %+v, %v", r, err)
+	}
 	// Carry on: those that are there are not sent anew.
 	for i := range crashSteps {
 		if err := sendStep(n, i); err != nil {
@@ -212,9 +216,12 @@ func crashCheck(disk vfs.FS, _ uint64, acked int) error {
 }
 
 func TestCrashAtEveryWrite(t *testing.T) {
-	points := 1500
+	points := 800
 	if testing.Short() {
 		points = 200
+	}
+	if *sweep {
+		points = 10_000
 	}
 	crashtest.Crash(t, points, crashWork, crashCheck)
 }
@@ -223,9 +230,12 @@ func TestFailAtEveryWrite(t *testing.T) {
 	for _, f := range crashtest.Faults {
 		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
-			step := 1
+			step := 2
 			if testing.Short() {
 				step = 11
+			}
+			if *sweep {
+				step = 1
 			}
 			crashtest.Fail(t, f, step, crashWork, crashCheck)
 		})

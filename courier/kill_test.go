@@ -20,7 +20,7 @@ import (
 	"github.com/computemarket/computemarket/courier"
 )
 
-var sweep = flag.Bool("sweep", false, "kill the child 200 times, not 8")
+var sweep = flag.Bool("sweep", false, "longer tests of crashes and kills")
 
 // TestMain runs the child of TestKill in place of the tests when it is told to.
 func TestMain(m *testing.M) {
