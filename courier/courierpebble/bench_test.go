@@ -8,6 +8,7 @@ import (
 	"flag"
 	"io"
 	"runtime"
+	"runtime/metrics"
 	"sync"
 	"testing"
 	"time"
@@ -209,10 +210,10 @@ func flushHeap(b *testing.B, n int) (most uint64) {
 	c, err := courier.New(s, &courier.Options{Progress: func(r courier.Report) {
 		if r.Forwarded >= next {
 			next += uint64(n / 4)
-			var m runtime.MemStats
 			runtime.GC()
-			runtime.ReadMemStats(&m)
-			most = max(most, m.HeapAlloc)
+			live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+			metrics.Read(live)
+			most = max(most, live[0].Value.Uint64())
 		}
 	}})
 	if err != nil {
