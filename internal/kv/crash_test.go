@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -119,9 +120,9 @@ func TestFailAtEveryWrite(t *testing.T) {
 // again in the same process works.
 func TestPoisoned(t *testing.T) {
 	disk := vfs.NewCrashableMem()
-	fail := false
+	var fail atomic.Bool
 	db, err := open(crashtest.Hook(disk, func() error {
-		if fail {
+		if fail.Load() {
 			return errors.New("broken disk")
 		}
 		return nil
@@ -132,11 +133,11 @@ func TestPoisoned(t *testing.T) {
 	if err := step(db, 0, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	fail = true
+	fail.Store(true)
 	if err := step(db, 1, []byte("x")); !errors.Is(err, kv.ErrPoisoned) {
 		t.Errorf("the failing commit: %v, want ErrPoisoned", err)
 	}
-	fail = false
+	fail.Store(false)
 	if err := step(db, 2, []byte("x")); !errors.Is(err, kv.ErrPoisoned) {
 		t.Errorf("the next commit: %v, want ErrPoisoned", err)
 	}
