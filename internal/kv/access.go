@@ -150,9 +150,26 @@ func (db *DB) iterator(lo, hi []byte) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// EnsureVersion records the schema version of a namespace under the key
-// {namespace, 0}, or checks it. It returns [ErrVersion] when the data has
-// another one.
+// Claim takes a namespace for one store, which alone may write there until it
+// calls Release, and checks the schema version that is recorded under the key
+// {namespace, 0}, or records it. Possible errors: [ErrLocked] when another store
+// of this process has the namespace, [ErrVersion] when the data has another
+// version, and those of [DB.Get].
+func (db *DB) Claim(namespace byte, version uint16) error {
+	if _, taken := db.claims.LoadOrStore(namespace, true); taken {
+		return fmt.Errorf("%w: namespace %q has an open store", ErrLocked, namespace)
+	}
+	if err := db.EnsureVersion(namespace, version); err != nil {
+		db.Release(namespace)
+		return err
+	}
+	return nil
+}
+
+// Release gives a namespace back.
+func (db *DB) Release(namespace byte) { db.claims.Delete(namespace) }
+
+// EnsureVersion is the part of Claim that concerns the schema version.
 func (db *DB) EnsureVersion(namespace byte, version uint16) error {
 	key := []byte{namespace, 0}
 	found, err := db.Get(key, func(v []byte) error {

@@ -60,6 +60,7 @@ type DB struct {
 	pebble *pebble.DB
 	lock   *pebble.Lock
 	fence  *fence
+	claims sync.Map // namespaces that have an open store
 
 	mu        sync.RWMutex   // held for writing from apply to fsync
 	closed    atomic.Bool    // set under mu

@@ -74,16 +74,25 @@ func TestCloseDuringScan(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestClaim(t *testing.T) {
 	db, err := kv.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := errors.Join(db.EnsureVersion('x', 1), db.EnsureVersion('x', 1), db.EnsureVersion('y', 2)); err != nil {
+	if err := errors.Join(db.Claim('x', 1), db.Claim('y', 2)); err != nil {
 		t.Error(err)
 	}
-	if err := db.EnsureVersion('x', 2); !errors.Is(err, kv.ErrVersion) {
-		t.Errorf("got %v, want ErrVersion", err)
+	if err := db.Claim('x', 1); !errors.Is(err, kv.ErrLocked) {
+		t.Errorf("claimed twice: %v, want ErrLocked", err)
+	}
+	db.Release('x')
+	for range 2 { // a refused claim holds nothing
+		if err := db.Claim('x', 2); !errors.Is(err, kv.ErrVersion) {
+			t.Errorf("another version: %v, want ErrVersion", err)
+		}
+	}
+	if err := db.Claim('x', 1); err != nil {
+		t.Error(err)
 	}
 }

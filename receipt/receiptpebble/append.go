@@ -55,7 +55,7 @@ func (s *Store) commit(reqs []*request) {
 	clear(s.pending)
 	s.entries = s.entries[:0]
 	b := s.db.Batch()
-	err := sentinels.Translate(s.db.Err())
+	err := s.usable()
 	if err == nil {
 		err = s.decide(b, reqs)
 	}

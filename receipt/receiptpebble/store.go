@@ -17,6 +17,7 @@ package receiptpebble
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -76,6 +77,7 @@ type Store struct {
 	metrics receipt.Metrics
 	appends *group.Group[*request]
 	first   uint64 // the next sequence number when the store was opened
+	closed  atomic.Bool
 
 	stored atomic.Pointer[bloom.Filter] // the keys found on opening; nil until checked
 
@@ -110,8 +112,8 @@ func Open(dir string, opts *Options) (*Store, error) {
 	return s, nil
 }
 
-// New opens the store in a database that the caller closes. A database holds at
-// most one open store of receipts. Errors as of [Open].
+// New opens the store in a database that the caller closes, after the store. A
+// second open store of receipts in it is receipt.ErrLocked. Errors as of [Open].
 func New(db *DB, opts *Options) (*Store, error) {
 	var o Options
 	if opts != nil {
@@ -122,13 +124,21 @@ func New(db *DB, opts *Options) (*Store, error) {
 	}
 	s := &Store{db: db, log: o.Logger, metrics: o.Metrics, pending: map[receipt.Key]int{}}
 	s.appends = group.New(maxGroup, (*request).weight, s.commit)
-	if err := sentinels.Translate(db.EnsureVersion(namespace, schema)); err != nil {
+	if err := db.Claim(namespace, schema); err != nil {
+		return nil, sentinels.Translate(err)
+	}
+	if err := s.load(o.CheckLater); err != nil {
+		db.Release(namespace)
 		return nil, err
 	}
+	return s, nil
+}
+
+func (s *Store) load(checkLater bool) error {
 	for _, space := range []byte{spaceLog, spaceAside} {
-		p, ok, err := db.Last(bounds(space))
+		p, ok, err := s.db.Last(bounds(space))
 		if err != nil {
-			return nil, sentinels.Translate(err)
+			return sentinels.Translate(err)
 		}
 		if ok {
 			s.first = max(s.first, seqOf(p.Key))
@@ -136,25 +146,37 @@ func New(db *DB, opts *Options) (*Store, error) {
 	}
 	s.first++
 	s.next = s.first
-	if !o.CheckLater {
-		if err := s.Check(context.Background()); err != nil {
-			return nil, err
-		}
+	if checkLater {
+		return nil
 	}
-	return s, nil
+	return s.Check(context.Background())
 }
 
 // Close closes the store, and the database if Open made it. It is idempotent.
 func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.writing.Lock() // the append in progress ends first
+	s.db.Release(namespace)
+	s.writing.Unlock() // a reader that meets damage must not wait for Close
 	if !s.owned {
 		return nil
 	}
 	return sentinels.Translate(s.db.Close())
 }
 
+// usable returns why the store may not be used.
+func (s *Store) usable() error {
+	if s.closed.Load() {
+		return receipt.ErrClosed
+	}
+	return sentinels.Translate(s.db.Err())
+}
+
 // Get implements receipt.Store.
 func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), s.usable()); err != nil {
 		return receipt.Record{}, err
 	}
 	rec, found, err := s.lookup(&key)
@@ -194,6 +216,10 @@ func (s *Store) lookup(key *receipt.Key) (rec receipt.Record, found bool, err er
 // After implements receipt.Store.
 func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record, error] {
 	return func(yield func(receipt.Record, error) bool) {
+		if err := s.usable(); err != nil {
+			yield(receipt.Record{}, err)
+			return
+		}
 		if seq+1 == 0 {
 			return
 		}

@@ -303,7 +303,7 @@ func TestCrash(t *testing.T) {
 }
 
 func TestFail(t *testing.T) {
-	step := 3
+	step := 1
 	if testing.Short() {
 		step = 23
 	}

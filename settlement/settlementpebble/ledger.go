@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/computemarket/computemarket/internal/bloom"
@@ -34,16 +35,19 @@ type Ledger struct {
 	issuer string
 	log    *slog.Logger
 	posts  *group.Group[*post]
+	closed atomic.Bool
 
 	stored atomic.Pointer[bloom.Filter] // the ids found on opening; nil until checked
-	work   work                         // of the commit in progress, and what outlives it
+
+	committing sync.Mutex // guards work
+	work       work       // of the commit in progress, and what outlives it
 }
 
 var _ settlement.Ledger = (*Ledger)(nil)
 
-// NewLedger opens the ledger in a database that the caller closes. A database
-// holds at most one open ledger. opts may be nil. Possible errors:
-// settlement.ErrSchema, settlement.ErrAccount (the issuer's name),
+// NewLedger opens the ledger in a database that the caller closes, after the
+// ledger. A second open ledger in it is settlement.ErrLocked: each would trust
+// its own balances. opts may be nil. Other errors: settlement.ErrSchema, settlement.ErrAccount (the issuer's name),
 // settlement.ErrCorrupt, settlement.ErrPoisoned, settlement.ErrClosed. A damaged
 // account or transfer is no error: see [Ledger.Check].
 func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
@@ -63,18 +67,40 @@ func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
 	l := &Ledger{db: db, issuer: o.Issuer, log: o.Logger}
 	l.work.reset()
 	l.posts = group.New(maxGroup, (*post).weight, l.commit)
-	if err := db.EnsureVersion(ledgerNamespace, ledgerSchema); err != nil {
+	if err := db.Claim(ledgerNamespace, ledgerSchema); err != nil {
 		return nil, sentinels.Translate(err)
 	}
-	if err := l.ensureIssuer(); err != nil {
-		return nil, sentinels.Translate(err)
+	err := sentinels.Translate(l.ensureIssuer())
+	if err == nil && !o.CheckLater {
+		err = l.Check(context.Background())
 	}
-	if !o.CheckLater {
-		if err := l.Check(context.Background()); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		db.Release(ledgerNamespace)
+		return nil, err
 	}
 	return l, nil
+}
+
+// Close lets go of the database, in which another ledger may be opened then. It
+// is idempotent, and leaves the database open.
+func (l *Ledger) Close() error {
+	if !l.closed.Swap(true) {
+		l.committing.Lock() // the commit in progress ends first
+		defer l.committing.Unlock()
+		l.db.Release(ledgerNamespace)
+	}
+	return nil
+}
+
+// usable returns why the ledger may not be used.
+func (l *Ledger) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.closed.Load() {
+		return settlement.ErrClosed
+	}
+	return sentinels.Translate(l.db.Err())
 }
 
 func (l *Ledger) ensureIssuer() error {
@@ -97,7 +123,7 @@ func (l *Ledger) Issuer() string { return l.issuer }
 
 // Balance implements settlement.Ledger.
 func (l *Ledger) Balance(ctx context.Context, account string) (uint64, error) {
-	if err := ctx.Err(); err != nil {
+	if err := l.usable(ctx); err != nil {
 		return 0, err
 	}
 	return l.balance(account)
@@ -126,7 +152,7 @@ func decodeBalance(key, sealed []byte) (uint64, error) {
 // Transfer returns the transfer with the id; ok is false when none was applied.
 // Errors as of Balance.
 func (l *Ledger) Transfer(ctx context.Context, id settlement.ID) (t settlement.Transfer, ok bool, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := l.usable(ctx); err != nil {
 		return t, false, err
 	}
 	return l.transfer(&id)
@@ -144,6 +170,10 @@ func (l *Ledger) transfer(id *settlement.ID) (t settlement.Transfer, ok bool, er
 // Accounts implements settlement.Ledger.
 func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, error] {
 	return func(yield func(settlement.Account, error) bool) {
+		if err := l.usable(ctx); err != nil {
+			yield(settlement.Account{}, err)
+			return
+		}
 		for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
 			if err == nil {
 				err = ctx.Err()

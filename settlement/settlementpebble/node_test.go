@@ -143,6 +143,7 @@ func TestBitFlips(t *testing.T) {
 		}
 		flip(t, db, []byte("laa"), bit)
 		flip(t, db, append([]byte("lt"), moved.ID[:]...), bit)
+		l.Close()
 		if l, err = settlementpebble.NewLedger(db, nil); err != nil {
 			t.Fatal(err) // single entries do not close the ledger
 		}
@@ -185,8 +186,11 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 	if err := db.Commit(b); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrCorrupt) {
-		t.Errorf("got %v, want ErrCorrupt", err)
+	l.Close()
+	for range 2 { // a refused opening holds nothing
+		if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrCorrupt) {
+			t.Errorf("got %v, want ErrCorrupt", err)
+		}
 	}
 }
 
@@ -347,4 +351,53 @@ func Example() {
 	// Output:
 	// 1 <nil>
 	// real [{alice 750} {bob 250}] <nil>
+}
+
+// Two ledgers on one database would each trust its own balances.
+func TestOneOfEach(t *testing.T) {
+	ctx := t.Context()
+	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var last []interface{ Close() error }
+	for range 2 {
+		r, e1 := receiptpebble.New(db, nil)
+		l, e2 := settlementpebble.NewLedger(db, nil)
+		s, e3 := settlementpebble.NewStore(db)
+		if err := errors.Join(e1, e2, e3); err != nil {
+			t.Fatal(err)
+		}
+		_, e1 = receiptpebble.New(db, nil)
+		_, e2 = settlementpebble.NewLedger(db, nil)
+		_, e3 = settlementpebble.NewStore(db)
+		if !errors.Is(e1, receipt.ErrLocked) || !errors.Is(e2, settlement.ErrLocked) || !errors.Is(e3, settlement.ErrLocked) {
+			t.Errorf("a second of each: %v, %v, %v, want ErrLocked", e1, e2, e3)
+		}
+		last = []interface{ Close() error }{r, l, s}
+		for _, c := range last {
+			if err := errors.Join(c.Close(), c.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := r.Append(ctx, []receipt.Receipt{killed(1)}); !errors.Is(err, receipt.ErrClosed) {
+			t.Errorf("Append: %v, want ErrClosed", err)
+		}
+		if _, err := l.Post(ctx, nil); err != nil {
+			t.Errorf("Post of nothing: %v", err)
+		}
+		if _, err := l.Post(ctx, []settlement.Transfer{issueFor(1, 1)}); !errors.Is(err, settlement.ErrClosed) {
+			t.Errorf("Post: %v, want ErrClosed", err)
+		}
+		if _, err := l.Balance(ctx, "a"); !errors.Is(err, settlement.ErrClosed) {
+			t.Errorf("Balance: %v, want ErrClosed", err)
+		}
+		if _, err := s.Acquire(ctx); !errors.Is(err, settlement.ErrClosed) {
+			t.Errorf("Acquire: %v, want ErrClosed", err)
+		}
+		if _, err := s.Failure(ctx, 1); !errors.Is(err, settlement.ErrClosed) {
+			t.Errorf("Failure: %v, want ErrClosed", err)
+		}
+	}
 }

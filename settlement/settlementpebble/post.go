@@ -32,8 +32,8 @@ type post struct {
 
 func (p *post) weight() int { return len(p.transfers) }
 
-// work is the state of the one commit in progress; only the leader of a group
-// touches it. recent and balances outlive the commit.
+// work is the state of the one commit in progress; guarded by
+// Ledger.committing. recent and balances outlive the commit.
 type work struct {
 	recent   bloom.Filter        // the ids that came since the ledger was opened
 	balances map[string]*account // as they are on disk, or will be after this commit
@@ -75,12 +75,14 @@ func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]s
 // commit applies the transfers of a group, in order, in one batch. It is never
 // called twice at once.
 func (l *Ledger) commit(posts []*post) {
+	l.committing.Lock()
+	defer l.committing.Unlock()
 	w := &l.work
 	before := make([]int, len(posts))
 	for i, p := range posts {
 		before[i] = len(p.results)
 	}
-	err := sentinels.Translate(l.db.Err())
+	err := l.usable(context.Background())
 	if err == nil {
 		err = l.apply(posts)
 	}

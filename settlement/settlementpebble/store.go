@@ -35,21 +35,44 @@ func failureKey(seq uint64) []byte {
 type Store struct {
 	db *DB
 
-	mu    sync.Mutex       // one writer at a time; guards what follows
+	mu    sync.Mutex // one writer at a time; guards what follows
+	shut  bool
 	epoch uint64           // the latest
 	last  settlement.State // as it was written last
 }
 
 var _ settlement.Store = (*Store)(nil)
 
-// NewStore opens the state in a database that the caller closes. A database
-// holds at most one. Possible errors: settlement.ErrSchema,
-// settlement.ErrCorrupt, settlement.ErrClosed.
+// NewStore opens the state in a database that the caller closes, after the
+// store. Possible errors: settlement.ErrLocked when it has an open one,
+// settlement.ErrSchema, settlement.ErrCorrupt, settlement.ErrClosed.
 func NewStore(db *DB) (*Store, error) {
-	if err := db.EnsureVersion(stateNamespace, stateSchema); err != nil {
+	if err := db.Claim(stateNamespace, stateSchema); err != nil {
 		return nil, sentinels.Translate(err)
 	}
 	return &Store{db: db}, nil
+}
+
+// Close lets go of the database, in which another store may be opened then. It
+// is idempotent, and leaves the database open.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.shut {
+		s.shut = true
+		s.db.Release(stateNamespace)
+	}
+	return nil
+}
+
+// usable returns why the store may not be used.
+func (s *Store) usable(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return settlement.ErrClosed
+	}
+	return ctx.Err()
 }
 
 // Acquire implements settlement.Store.
@@ -98,6 +121,9 @@ func (s *Store) Advance(ctx context.Context, state settlement.State) error {
 
 // write commits one batch. s.mu is held.
 func (s *Store) write(state settlement.State, put []settlement.Failure, drop []uint64, commit func(*pebble.Batch) error) error {
+	if s.shut {
+		return settlement.ErrClosed
+	}
 	if state.Epoch != s.epoch {
 		return fmt.Errorf("%w: epoch %d, the latest is %d", settlement.ErrFenced, state.Epoch, s.epoch)
 	}
@@ -129,7 +155,7 @@ func (s *Store) write(state settlement.State, put []settlement.Failure, drop []u
 
 // Failure implements settlement.Store.
 func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, error) {
-	if err := ctx.Err(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return settlement.Failure{}, err
 	}
 	var f settlement.Failure
@@ -143,6 +169,10 @@ func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, er
 // Failures implements settlement.Store.
 func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, error] {
 	return func(yield func(settlement.Failure, error) bool) {
+		if err := s.usable(ctx); err != nil {
+			yield(settlement.Failure{}, err)
+			return
+		}
 		for p, err := range s.db.Scan([]byte{stateNamespace, 'f'}, []byte{stateNamespace, 'f' + 1}) {
 			if err == nil {
 				err = ctx.Err()

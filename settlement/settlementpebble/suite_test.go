@@ -63,8 +63,12 @@ func TestIssuerIsFixed(t *testing.T) {
 		issuer string
 		want   error
 	}{{"mint", nil}, {"mint", nil}, {"", settlement.ErrSchema}, {"\xff", settlement.ErrAccount}} {
-		if _, err := settlementpebble.NewLedger(db, &settlementpebble.LedgerOptions{Issuer: c.issuer}); !errors.Is(err, c.want) {
+		l, err := settlementpebble.NewLedger(db, &settlementpebble.LedgerOptions{Issuer: c.issuer})
+		if !errors.Is(err, c.want) {
 			t.Errorf("issuer %q: %v, want %v", c.issuer, err, c.want)
+		}
+		if err == nil {
+			l.Close()
 		}
 	}
 }
