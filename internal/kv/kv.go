@@ -128,6 +128,9 @@ func (db *DB) openPebble(dir string, o *Options) error {
 			return err
 		}
 	}
+	if err := checkWAL(db.fence, dir); err != nil {
+		return err
+	}
 	if db.pebble, err = pebble.Open(dir, db.pebbleOptions(o)); err != nil {
 		return err
 	}
