@@ -1,0 +1,241 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/courier"
+	"github.com/computemarket/computemarket/priceboard"
+	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/settlement/match"
+	"github.com/computemarket/computemarket/workload"
+)
+
+// market is what lies around the book: orders that survive a restart, the work
+// of a match, and what became of each slice.
+type market struct {
+	book     *match.Book
+	admit    *admission.Controller
+	board    *priceboard.Board
+	runner   *workload.Runner
+	contents courier.Bundles // of slices, by hash
+	jobFiles records[job]
+	askFiles records[offer]
+	limit    time.Duration // of one slice
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	seq    uint64
+	jobs   map[string]*job
+	offers map[string]*offer
+	leases map[string]admission.Lease // of jobs that are not over
+	ends   map[string]ending          // by bid
+}
+
+// ending is what became of a slice. Only receipts outlast the process: a slice
+// that failed is tried again after a restart, and fails again.
+type ending struct {
+	receipt receipt.Receipt
+	failure string
+}
+
+var (
+	errUnknown  = errors.New("no such order")
+	errRepeated = errors.New("the id stands for another order")
+	errOrder    = errors.New("bad order")
+)
+
+// refusal is an admission that was not granted.
+type refusal struct{ admission.Decision }
+
+func (r refusal) Error() string {
+	if r.RetryAfter > 0 {
+		return fmt.Sprintf("not admitted: %v, try again in %v", r.Code, r.RetryAfter.Round(time.Millisecond))
+	}
+	return fmt.Sprintf("not admitted: %v", r.Code)
+}
+
+// restore puts the orders that are still open back into the book.
+func (m *market) restore(ctx context.Context, log match.History) error {
+	jobs, err := m.jobFiles.all()
+	if err != nil {
+		return err
+	}
+	offers, err := m.askFiles.all()
+	if err != nil {
+		return err
+	}
+	type place struct {
+		seq    uint64
+		orders []match.Order
+	}
+	var places []place
+	for _, j := range jobs {
+		m.jobs[j.ID] = j
+		m.seq = max(m.seq, j.Seq)
+		places = append(places, place{j.Seq, j.bids()})
+	}
+	for _, o := range offers {
+		m.offers[o.ID] = o
+		m.seq = max(m.seq, o.Seq)
+		places = append(places, place{o.Seq, []match.Order{o.ask()}})
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.seq, b.seq) })
+	var orders []match.Order
+	for _, p := range places {
+		orders = append(orders, p.orders...)
+	}
+	// The pass over the log that Resume makes is also the one in which the slices
+	// find their receipts.
+	open, err := match.Resume(ctx, indexing{log, m}, 0, orders)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, o := range open {
+		if m.cancelled(o.ID) {
+			continue
+		}
+		_, err := m.book.Submit(o, now)
+		if errors.Is(err, match.ErrExpired) {
+			m.ends[o.ID] = ending{failure: "expired"}
+		} else if err != nil {
+			return fmt.Errorf("order %s: %w", o.ID, err)
+		}
+	}
+	for _, j := range jobs {
+		if !m.over(j) { // it was admitted before: charged again, never refused
+			m.leases[j.ID] = m.admit.DecideNow(m.request(j)).Lease
+		}
+	}
+	return m.sweep(ctx)
+}
+
+// indexing is a log that shows the market what is read.
+type indexing struct {
+	match.History
+	m *market
+}
+
+func (x indexing) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record, error] {
+	return func(yield func(receipt.Record, error) bool) {
+		for rec, err := range x.History.After(ctx, seq) {
+			if j, ok := match.ParseJob(rec.JobID); err == nil && ok {
+				x.m.ends[j.Bid] = ending{receipt: rec.Receipt}
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
+}
+
+// sweep removes the contents that no open job needs.
+func (m *market) sweep(ctx context.Context) error {
+	needed := make(map[workload.Hash]bool)
+	for _, j := range m.jobs {
+		for _, s := range j.Slices {
+			needed[s.Content] = needed[s.Content] || !m.over(j)
+		}
+	}
+	for h, err := range m.contents.All(ctx) {
+		if err != nil {
+			return err
+		}
+		if !needed[workload.Hash(h)] {
+			if err := m.contents.Remove(ctx, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// post puts an offer into the book. The same again is no second offer.
+func (m *market) post(o offer) (offer, error) {
+	if !validID.MatchString(o.ID) {
+		return offer{}, fmt.Errorf("%w: an id is 1 to 64 letters, digits, '.', '_' and '-'", errOrder)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old := m.offers[o.ID]; old != nil {
+		o.Seq, o.Cancelled = old.Seq, old.Cancelled
+		if !reflect.DeepEqual(o, *old) {
+			return offer{}, errRepeated
+		}
+		return o, nil
+	}
+	if m.jobs[o.ID] != nil {
+		return offer{}, errRepeated
+	}
+	if err := submittable(o.ask()); err != nil {
+		return offer{}, err
+	}
+	m.seq++
+	o.Seq = m.seq
+	if err := m.askFiles.put(o.ID, &o); err != nil {
+		return offer{}, err
+	}
+	m.offers[o.ID] = &o
+	_, err := m.book.Submit(o.ask(), time.Now())
+	return o, err
+}
+
+// submittable tries an order on an empty book, before anything is written.
+func submittable(o match.Order) error {
+	book, err := match.NewBook(&match.Options{Capacity: 1})
+	if err != nil {
+		return err
+	}
+	_, err = book.Submit(o, time.Now())
+	return err
+}
+
+// cancel takes an offer, or all of a job, out of the book, and returns how many
+// slices will not be matched now. What is in flight may still become final.
+func (m *market) cancel(id string) (units uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var bids []match.Order
+	switch j, o := m.jobs[id], m.offers[id]; {
+	case j != nil:
+		j.Cancelled = true
+		bids, err = j.bids(), m.jobFiles.put(id, j)
+	case o != nil:
+		o.Cancelled = true
+		bids, err = []match.Order{o.ask()}, m.askFiles.put(id, o)
+	default:
+		return 0, errUnknown
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range bids {
+		n, err := m.book.Cancel(b.ID)
+		if err == nil {
+			units += n
+		} else if !errors.Is(err, match.ErrUnknown) {
+			return units, err
+		}
+	}
+	m.finish(id)
+	return units, nil
+}
+
+// cancelled reports whether an order of the book was cancelled.
+func (m *market) cancelled(order string) bool {
+	if j, _ := m.slice(order); j != nil {
+		return j.Cancelled
+	}
+	o := m.offers[order]
+	return o != nil && o.Cancelled
+}
