@@ -202,16 +202,16 @@ func (n *node) priceBands(context.Context, none) (bandsResult, error) {
 }
 
 type admissionResult struct {
-	Mode               admission.Mode `json:"mode"`
-	FeeP50             uint64         `json:"consumer_fee_p50"`
-	FeeP90             uint64         `json:"consumer_fee_p90"`
-	FeeSamples         int            `json:"fee_samples"`
-	Threshold          uint64         `json:"comfort_threshold"`
-	Capacity           uint64         `json:"capacity_shards"`
-	Leased             uint64         `json:"leased_shards"`
-	IndustrialAdmitted uint64         `json:"industrial_admitted"`
-	IndustrialDeferred uint64         `json:"industrial_deferred"`
-	Lanes              []laneResult   `json:"lanes"`
+	Mode               string       `json:"mode"` // normal, tight or brownout
+	FeeP50             uint64       `json:"consumer_fee_p50"`
+	FeeP90             uint64       `json:"consumer_fee_p90"`
+	FeeSamples         int          `json:"fee_samples"`
+	Threshold          uint64       `json:"comfort_threshold"`
+	Capacity           uint64       `json:"capacity_shards"`
+	Leased             uint64       `json:"leased_shards"`
+	IndustrialAdmitted uint64       `json:"industrial_admitted"`
+	IndustrialDeferred uint64       `json:"industrial_deferred"`
+	Lanes              []laneResult `json:"lanes"`
 }
 
 type laneResult struct {
@@ -226,7 +226,7 @@ type laneResult struct {
 func (n *node) admissionStatus(context.Context, none) (admissionResult, error) {
 	s := n.admit.Status(time.Now())
 	r := admissionResult{
-		Mode: s.Mode, FeeP50: s.FeeP50, FeeP90: s.FeeP90, FeeSamples: s.FeeSamples, Threshold: s.Threshold,
+		Mode: s.Mode.String(), FeeP50: s.FeeP50, FeeP90: s.FeeP90, FeeSamples: s.FeeSamples, Threshold: s.Threshold,
 		Capacity: s.Capacity, Leased: s.Leased,
 		IndustrialAdmitted: s.IndustrialAdmitted, IndustrialDeferred: s.IndustrialDeferred,
 	}
