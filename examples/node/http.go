@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -35,7 +36,7 @@ func (n *node) handler(stopping context.Context) (http.Handler, func()) {
 		if !n.token.shownBy(r) {
 			if r.Header.Get("Authorization") != "" {
 				w.Header().Set("WWW-Authenticate", "Bearer")
-				http.Error(w, "wrong token", http.StatusUnauthorized)
+				refuse(w, http.StatusUnauthorized, codeToken, "wrong token")
 				return
 			}
 			bridge, limit = stranger, strangersBody
@@ -61,23 +62,41 @@ func (n *node) handler(stopping context.Context) (http.Handler, func()) {
 	}
 }
 
-// readBody reads the body of a call within its limits of size and time, and
-// answers those beyond them.
+// readBody reads the body of a call within its limits of size and time. It
+// answers what is beyond them, or no JSON, itself.
 func (n *node) readBody(w http.ResponseWriter, r *http.Request, limit int64) bool {
 	conn := http.NewResponseController(w)
 	conn.SetReadDeadline(time.Now().Add(seconds(n.cfg.RPCTimeLimit)))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	conn.SetReadDeadline(time.Time{})
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
+		refuse(w, http.StatusRequestEntityTooLarge, codeLimit, "the body is too large")
 		return false
 	}
 	if err != nil {
-		http.Error(w, "the body did not come", http.StatusRequestTimeout)
+		refuse(w, http.StatusRequestTimeout, codeTime, "the body did not come")
+		return false
+	}
+	if calls, err := jrpc2.ParseRequests(body); err != nil {
+		refuse(w, http.StatusBadRequest, jrpc2.ParseError, "the body is no JSON")
+		return false
+	} else if len(calls) == 0 || len(calls) > maxBatch {
+		refuse(w, http.StatusBadRequest, jrpc2.InvalidRequest, "a batch has 1 to 100 calls")
 		return false
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
+}
+
+const maxBatch = 100
+
+// refuse answers a request that does not reach a method.
+func refuse(w http.ResponseWriter, status int, code jrpc2.Code, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{
+		"jsonrpc": "2.0", "id": nil, "error": jrpc2.Errorf(code, "%s", text),
+	})
 }
 
 // peers is the courier's receiving end.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
@@ -31,7 +30,6 @@ type market struct {
 	jobFiles records[job]
 	askFiles records[offer]
 	limit    time.Duration // of one slice
-	log      *slog.Logger
 
 	mu     sync.Mutex
 	seq    uint64
