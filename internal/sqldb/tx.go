@@ -53,21 +53,34 @@ func once(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 
 // Exec runs one statement that commits by itself, and returns the number of
 // rows it changed. Tries and errors are those of Run.
-func Exec(ctx context.Context, db *sql.DB, query string, args ...any) (int64, error) {
+func Exec(ctx context.Context, db *sql.DB, query string, args ...any) (n int64, err error) {
+	err = alone(ctx, func() error {
+		res, err := db.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+// QueryRow is Exec for a statement that writes and returns a row.
+func QueryRow(ctx context.Context, db *sql.DB, dest []any, query string, args ...any) error {
+	return alone(ctx, func() error { return db.QueryRowContext(ctx, query, args...).Scan(dest...) })
+}
+
+func alone(ctx context.Context, f func() error) error {
 	for try := 0; ; try++ {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return err
 		}
-		res, err := db.ExecContext(ctx, query, args...)
-		if err == nil {
-			return res.RowsAffected()
-		}
-		err = Outcome(err)
+		err := Outcome(f())
 		if !retryable(err) || try == maxTries {
-			return 0, Translate(ctx, err)
+			return Translate(ctx, err)
 		}
 		if err := pause(ctx, try); err != nil {
-			return 0, err
+			return err
 		}
 	}
 }

@@ -236,7 +236,7 @@ func scanTransfer(row sqldb.Row) (t settlement.Transfer, err error) {
 }
 
 func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfer, epoch int64) (int64, error) {
-	res, err := tx.ExecContext(ctx, insertTransfers, insertArgs(transfers, epoch)...)
+	res, err := tx.ExecContext(ctx, insertTransfers+` ON CONFLICT (id) DO NOTHING`, insertArgs(transfers, epoch)...)
 	if err != nil {
 		return 0, err
 	}

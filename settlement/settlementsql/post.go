@@ -102,25 +102,36 @@ func (l *Ledger) sumUp(transfers []settlement.Transfer) (flows map[string]*flow,
 	return flows, len(ids) == len(transfers)
 }
 
-// evenSQL moves a whole batch in one statement. It locks the accounts in the
-// order of their names. The counts tell the caller whether to commit: of the
-// accounts that were there and could bear their part of the batch at every step,
-// of the transfers that were new, and of the epochs that are still the latest.
+// evenSQL moves a whole batch in one statement: it locks the accounts that are
+// there and can bear their part of the batch at every step, in the order of
+// their names; inserts the transfers if that is all of the accounts, and if the
+// epoch is still the latest; and changes the balances if all of them were new.
+// That the names are given twice keeps the planner from reading all accounts,
+// of which it may know little. The caller learns the three counts, and commits when they are what they should
+// be.
 const evenSQL = `
 	WITH fence AS (
 		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
-	), locked AS (
-		SELECT name FROM ledger_accounts WHERE name = ANY(CAST($7 AS TEXT)::TEXT[]) ORDER BY name FOR UPDATE
+	), ready AS (
+		SELECT a.name FROM ledger_accounts AS a, ` + flowsOfBatch + `
+		WHERE a.name = ANY(CAST($7 AS TEXT)::TEXT[]) AND a.name = v.name
+			AND a.balance + v.least >= 0 AND a.balance + v.most <= 18446744073709551615
+		ORDER BY a.name FOR UPDATE OF a
+	), moved AS (` + insertTransfers + `
+		WHERE (SELECT count(*) FROM fence) >= CAST($11 AS BIGINT) AND (SELECT count(*) FROM ready) = CAST($12 AS BIGINT)
+		ON CONFLICT (id) DO NOTHING RETURNING 1
 	), changed AS (
 		UPDATE ledger_accounts AS a SET balance = a.balance + v.net
-		FROM locked, unnest(
-			CAST($7 AS TEXT)::TEXT[], CAST($8 AS TEXT)::NUMERIC[], CAST($9 AS TEXT)::NUMERIC[], CAST($10 AS TEXT)::NUMERIC[]
-		) AS v (name, net, least, most)
-		WHERE a.name = locked.name AND v.name = locked.name
-			AND a.balance + v.least >= 0 AND a.balance + v.most <= 18446744073709551615
+		FROM ` + flowsOfBatch + `
+		WHERE a.name = ANY(CAST($7 AS TEXT)::TEXT[]) AND a.name = v.name
+			AND (SELECT count(*) FROM moved) = CAST($13 AS BIGINT)
 		RETURNING 1
-	), moved AS (` + insertTransfers + ` RETURNING 1)
-	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM changed), (SELECT count(*) FROM moved)`
+	)
+	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM moved), (SELECT count(*) FROM changed)`
+
+const flowsOfBatch = `unnest(
+		CAST($7 AS TEXT)::TEXT[], CAST($8 AS TEXT)::NUMERIC[], CAST($9 AS TEXT)::NUMERIC[], CAST($10 AS TEXT)::NUMERIC[]
+	) AS v (name, net, least, most)`
 
 // insertTransfers has the arguments of insertArgs.
 const insertTransfers = `
@@ -129,8 +140,7 @@ const insertTransfers = `
 	FROM unnest(
 		CAST($1 AS TEXT)::BYTEA[], CAST($2 AS TEXT)::TEXT[], CAST($3 AS TEXT)::TEXT[],
 		CAST($4 AS TEXT)::NUMERIC(20,0)[], CAST($5 AS TEXT)::TEXT[]
-	) AS v (id, from_account, to_account, amount, tag)
-	ON CONFLICT (id) DO NOTHING`
+	) AS v (id, from_account, to_account, amount, tag)`
 
 func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
 	var id, from, to, amount, tag sqldb.Array
@@ -144,7 +154,55 @@ func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
 	return []any{id.String(), from.String(), to.String(), amount.String(), tag.String(), epoch}
 }
 
+// oneSQL is evenSQL for one transfer. It moves wholly or not at all, and so needs
+// no transaction around it.
+const oneSQL = `
+	WITH fence AS (
+		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
+	), ready AS (
+		SELECT name FROM ledger_accounts
+		WHERE name IN ($2, $3) AND balance + ` + netOfOne + ` BETWEEN 0 AND 18446744073709551615
+		ORDER BY name FOR UPDATE
+	), moved AS (
+		INSERT INTO ledger_transfers (id, from_account, to_account, amount, tag, epoch)
+		SELECT $1, $2, $3, CAST($4 AS TEXT)::NUMERIC(20,0), $5, CAST($6 AS BIGINT)
+		WHERE (SELECT count(*) FROM fence) >= CAST($9 AS BIGINT) AND (SELECT count(*) FROM ready) = 2
+		ON CONFLICT (id) DO NOTHING RETURNING 1
+	), changed AS (
+		UPDATE ledger_accounts SET balance = balance + ` + netOfOne + `
+		WHERE name IN ($2, $3) AND (SELECT count(*) FROM moved) = 1
+		RETURNING 1
+	)
+	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM moved), (SELECT count(*) FROM changed)`
+
+const netOfOne = `CASE WHEN name = $2 THEN CAST($7 AS BIGINT) ELSE CAST($8 AS BIGINT) END`
+
+// postEven posts a batch that is all new and can be paid. It returns errUneven,
+// and has done nothing, when it is not.
 func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, flows map[string]*flow) error {
+	epoch, fences := l.epoch(), 0
+	if l.fence != nil {
+		fences = 1
+	}
+	var fenced, moved, changed int
+	counts := []any{&fenced, &moved, &changed}
+	judge := func(err error) error {
+		switch {
+		case err != nil:
+			return err
+		case fenced < fences:
+			return l.fenced(epoch)
+		case moved < len(transfers) || changed < len(flows):
+			return errUneven
+		}
+		return nil
+	}
+	if len(transfers) == 1 {
+		t := &transfers[0]
+		return judge(sqldb.QueryRow(ctx, l.db, counts, oneSQL,
+			t.ID[:], sqldb.Text(t.From), sqldb.Text(t.To), number(t.Amount), sqldb.Text(t.Tag), epoch,
+			flows[t.From].net, flows[t.To].net, fences))
+	}
 	var name, net, least, most sqldb.Array
 	for _, account := range slices.Sorted(maps.Keys(flows)) {
 		f := flows[account]
@@ -153,19 +211,9 @@ func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, 
 		least.Int(f.least)
 		most.Int(f.most)
 	}
-	epoch := l.epoch()
-	args := append(insertArgs(sortedByID(transfers), epoch), name.String(), net.String(), least.String(), most.String())
+	args := append(insertArgs(sortedByID(transfers), epoch), name.String(), net.String(), least.String(), most.String(),
+		fences, len(flows), len(transfers))
 	return sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
-		var fenced, changed, moved int
-		err := tx.QueryRowContext(ctx, evenSQL, args...).Scan(&fenced, &changed, &moved)
-		switch {
-		case err != nil:
-			return err
-		case l.fence != nil && fenced == 0:
-			return l.fenced(epoch)
-		case changed < len(flows) || moved < len(transfers):
-			return errUneven
-		}
-		return nil
+		return judge(tx.QueryRowContext(ctx, evenSQL, args...).Scan(counts...))
 	})
 }
