@@ -34,6 +34,11 @@ var (
 	// before is safe; close the store and open it again.
 	ErrPoisoned = errors.New("courier: a write failed, open the store again")
 
+	// ErrUnknown reports that a remote store did not answer in time, and may
+	// have written. Read what is there, or call it again: an Append of the same
+	// receipt and a Move of what has moved do nothing.
+	ErrUnknown = errors.New("courier: the outcome is unknown, call again")
+
 	// ErrClosed reports the use of a store after its Close.
 	ErrClosed = errors.New("courier: closed")
 

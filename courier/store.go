@@ -14,8 +14,8 @@ import (
 // Every method is safe for concurrent use. What a method has returned, or shown
 // in an iteration, is durable. Values belong to the receiver of them; strings in
 // a Receipt are never changed. Beside the errors named below, any method may
-// return [ErrPoisoned], [ErrClosed], [ErrCorrupt] or the context's error; after
-// ErrPoisoned the write happened wholly or not at all.
+// return [ErrPoisoned], [ErrUnknown], [ErrClosed], [ErrCorrupt] or the context's
+// error; after the first two the write happened wholly or not at all.
 type Store interface {
 	// Append stores r as pending, with a Seq greater than any given before,
 	// whatever r's own State and Seq, and returns it as stored; Since is

@@ -1,0 +1,21 @@
+// Package couriersql keeps a courier's receipts in an SQL database: PostgreSQL,
+// or an engine that speaks its dialect. The caller brings the driver and the
+// pool:
+//
+//	if err := couriersql.Migrate(ctx, db); err != nil {
+//		return err
+//	}
+//	store, err := couriersql.New(ctx, db)
+//
+// Any number of stores, on any number of nodes, may use the tables at once; all
+// of them see one queue. The bundles themselves are not in it: nodes that flush
+// bundles which others took in need a folder in common.
+//
+// # Tables
+//
+//	courier_receipts  a row for each receipt, with its state
+//	courier_log       one row: the last sequence number, the lengths of the lists
+//
+// In a text column the characters U+0000 and U+0001, of which PostgreSQL takes
+// only the second, stand as U+0001 U+0001 and U+0001 U+0002.
+package couriersql
