@@ -17,10 +17,16 @@ import (
 func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) (results []settlement.Result, refusal error) {
 	// What was applied once stays so: it need not be read again in another try.
 	known := map[settlement.ID]settlement.Transfer{}
+	present := false // some of them were applied before
 	err := sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
 		epoch, err := l.checkFence(ctx, tx)
 		if err != nil {
 			return err
+		}
+		if present {
+			if err := learn(ctx, tx, transfers, known); err != nil {
+				return err
+			}
 		}
 		accounts, err := lockAccounts(ctx, tx, transfers)
 		if err != nil {
@@ -43,9 +49,7 @@ func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) 
 			return err
 		}
 		if inserted < int64(len(d.applied)) {
-			if err := learn(ctx, tx, transfers, known); err != nil {
-				return err
-			}
+			present = true // which ones, only another transaction can tell from those of this one
 			return sqldb.ErrAgain
 		}
 		return writeBalances(ctx, tx, d.balances, accounts)

@@ -1,0 +1,5 @@
+package postgrestest
+
+func runChild(role string) error { return nil }
+
+const childRole = "POSTGRESTEST_CHILD"
