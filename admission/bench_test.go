@@ -154,9 +154,7 @@ func rejecting(b *testing.B, code Code) (*Controller, Request, time.Time) {
 			if d.Code != Admitted {
 				break
 			}
-			l := d.Lease
-			c.slots[Industrial-1].release(&l)
-			c.wheel.remove(placeOf(l.start, l.end), l.shards)
+			spend(c, d.Lease)
 		}
 	case Capacity:
 		r.Shards, r.Duration = 1_000_000, time.Second

@@ -74,7 +74,7 @@ func conserve(t *testing.T, consumers int) {
 				if d := c.Decide(r, now); d.Code == Admitted && r.Lane == Industrial {
 					work.Add(int64(r.Shards) * int64(r.Duration))
 					mine = append(mine, held{d.Lease, at + int64(r.Duration), int64(r.Shards)})
-					if h := c.wheel.held.Load(); h > capacity && consumers == 0 {
+					if h := leased(c); h > capacity && consumers == 0 {
 						over.Store(h)
 					}
 				}
@@ -141,7 +141,7 @@ func TestIndustryYields(t *testing.T) {
 	for range 100 {
 		want(t, c.Decide(consumer(1000, MaxDuration/100), start), Admitted)
 	}
-	if ahead := c.total.tat.Load() - c.line.at(start); ahead > int64(10*time.Second) {
+	if ahead := c.books.total.tat - c.line.at(start); ahead > int64(10*time.Second) {
 		t.Errorf("bucket %v ahead", time.Duration(ahead))
 	}
 }

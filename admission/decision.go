@@ -25,6 +25,13 @@ type Request struct {
 	Demand   uint64        // micro-shard-seconds; held for Demand/Shards microseconds
 }
 
+// Validate returns what makes r [Invalid]: [ErrLane], [ErrID] or [ErrDemand], or
+// nil. A controller does so by itself.
+func (r *Request) Validate() error {
+	_, f := r.check()
+	return faults[f]
+}
+
 // Decision answers a [Request]. The zero Decision admits nothing.
 type Decision struct {
 	Code Code
@@ -38,17 +45,13 @@ type Decision struct {
 	// Lease is what the admitted job holds, to be given to
 	// [Controller.Release] when it ends early. Refusals carry the zero Lease.
 	Lease Lease
-
-	// Err says what is wrong with an Invalid request: [ErrLane], [ErrID] or
-	// [ErrDemand]. It is nil for every other code.
-	Err error
 }
 
 // Code says why. Its text is stable and meant for users.
 type Code uint8
 
 const (
-	Invalid        Code = iota // the request is malformed; see Decision.Err
+	Invalid        Code = iota // the request is malformed; [Request.Validate] says how
 	Admitted                   // go ahead
 	DeferredTight              // consumer fees are uncomfortable; industry waits for its turn
 	Brownout                   // capacity is under its minimum; industry waits
@@ -77,52 +80,64 @@ func (c Code) String() string {
 // MarshalText implements [encoding.TextMarshaler] with the text of String.
 func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// check returns why r is malformed, or how long its shards are held.
-func (r *Request) check() (time.Duration, error) {
+// plain reports whether check would return r.Duration, for requests as they
+// usually are; for unusual ones it may say no.
+func (r *Request) plain() bool {
+	// As MaxID is a power of two, one of three is at least that if their OR is.
+	ids := uint(len(r.JobID)-1) | uint(len(r.Buyer)-1) | uint(len(r.Provider)-1)
+	return ids < MaxID && r.Lane.Valid() && r.Demand == 0 &&
+		r.Shards-1 < usualShards && uint64(r.Duration-1) < usualDuration
+}
+
+// Their product is a demand that fits 64 bits of micro-shard-seconds.
+const usualShards, usualDuration = 1 << 22, 1 << 51 // 26 days
+
+// check returns for how many nanoseconds the shards are held, or why r is
+// malformed.
+func (r *Request) check() (int64, fault) {
 	switch {
 	case !r.Lane.Valid():
-		return 0, errLane
+		return 0, noLane
 	case uint(len(r.JobID)-1) >= MaxID:
-		return 0, errJobID
+		return 0, badJobID
 	case uint(len(r.Buyer)-1) >= MaxID:
-		return 0, errBuyer
+		return 0, badBuyer
 	case uint(len(r.Provider)-1) >= MaxID:
-		return 0, errProvider
+		return 0, badProvider
 	case r.Shards == 0:
-		return 0, errShards
+		return 0, noShards
 	case r.Shards > MaxShards:
-		return 0, errOverflow
-	case r.Demand == 0:
-		return r.hold()
-	case r.Duration != 0:
-		return 0, errBoth
+		return 0, overflow
+	case r.Demand != 0:
+		return r.checkDemand()
+	case r.Duration == 0:
+		return 0, nothing
+	case r.Duration < 0:
+		return 0, negative
+	case r.Duration > MaxDuration:
+		return 0, overflow
+	}
+	if hi, _ := bits.Mul64(r.Shards, uint64(r.Duration)); hi >= 1000 {
+		return 0, overflow // the demand does not fit 64 bits of micro-shard-seconds
+	}
+	return int64(r.Duration), wellFormed
+}
+
+func (r *Request) checkDemand() (int64, fault) {
+	if r.Duration != 0 {
+		return 0, both
 	}
 	// Nanoseconds, rounded up: a demand is never held for less than it needs.
 	hi, lo := bits.Mul64(r.Demand, 1000)
 	if hi >= r.Shards {
-		return 0, errOverflow
+		return 0, overflow
 	}
 	ns, rest := bits.Div64(hi, lo, r.Shards)
 	if rest > 0 {
 		ns++
 	}
 	if ns > uint64(MaxDuration) {
-		return 0, errOverflow
+		return 0, overflow
 	}
-	return time.Duration(ns), nil
-}
-
-func (r *Request) hold() (time.Duration, error) {
-	switch {
-	case r.Duration == 0:
-		return 0, errNothing
-	case r.Duration < 0:
-		return 0, errNegative
-	case r.Duration > MaxDuration:
-		return 0, errOverflow
-	}
-	if hi, _ := bits.Mul64(r.Shards, uint64(r.Duration)); hi >= 1000 {
-		return 0, errOverflow // the demand does not fit 64 bits of micro-shard-seconds
-	}
-	return r.Duration, nil
+	return int64(ns), wellFormed
 }

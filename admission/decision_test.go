@@ -38,10 +38,13 @@ func TestInvalid(t *testing.T) {
 			r := ask("b", "p", 1, time.Second)
 			r.Lane = lane
 			tc.change(&r)
+			if r.plain() {
+				t.Errorf("%s: passes for plain", name)
+			}
 			c := open(t, 100, Options{})
 			d := c.Decide(r, start)
-			if d.Code != Invalid || !errors.Is(d.Err, tc.err) || d.RetryAfter != 0 || d.Lease != (Lease{}) {
-				t.Errorf("%s: %+v, want Invalid with %v", name, d, tc.err)
+			if d.Code != Invalid || !errors.Is(r.Validate(), tc.err) || d.RetryAfter != 0 || d.Lease != (Lease{}) {
+				t.Errorf("%s: %+v, %v, want Invalid with %v", name, d, r.Validate(), tc.err)
 			}
 			if s := c.Status(start); s.Leased != 0 || s.IndustrialDeferred != 0 {
 				t.Errorf("%s: something was kept: %+v", name, s)
@@ -70,7 +73,7 @@ func TestLimits(t *testing.T) {
 			r.Lane = lane
 			c := open(t, 0, Options{})
 			if d := c.Decide(r, start); d.Code == Invalid {
-				t.Errorf("%s: %v", name, d.Err)
+				t.Errorf("%s: %v", name, r.Validate())
 			}
 			// A huge consumer counts as a full burst at most, and its shards come back.
 			c.ObserveCapacity(100, start)
@@ -82,6 +85,31 @@ func TestLimits(t *testing.T) {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}
+	}
+}
+
+// TestPlain shows that the short way gives the answer of the long one.
+func TestPlain(t *testing.T) {
+	edges := []uint64{0, 1, 2, usualShards, usualShards + 1, MaxShards, MaxShards + 1, usualDuration, usualDuration + 1,
+		uint64(MaxDuration), uint64(MaxDuration) + 1, 1 << 63, math.MaxUint64}
+	plain := 0
+	for _, shards := range edges {
+		for _, length := range edges {
+			for _, demand := range edges[:3] {
+				r := ask("b", "p", shards, time.Duration(length))
+				r.Demand = demand
+				if !r.plain() {
+					continue
+				}
+				plain++
+				if got, f := r.check(); got != int64(r.Duration) || f != wellFormed {
+					t.Errorf("%+v: %d, %v", r, got, faults[f])
+				}
+			}
+		}
+	}
+	if plain != 3*7 {
+		t.Errorf("%d requests are plain", plain)
 	}
 }
 
@@ -98,8 +126,8 @@ func TestDemand(t *testing.T) {
 	} {
 		r := ask("b", "p", tc.shards, 0)
 		r.Demand = tc.demand
-		if got, err := r.check(); got != tc.want || err != nil {
-			t.Errorf("%d on %d shards: %v, %v, want %v", tc.demand, tc.shards, got, err, tc.want)
+		if got, f := r.check(); time.Duration(got) != tc.want || f != wellFormed {
+			t.Errorf("%d on %d shards: %v, %v, want %v", tc.demand, tc.shards, got, faults[f], tc.want)
 		}
 	}
 }
@@ -186,11 +214,7 @@ func exhaust(t *testing.T, c *Controller, next func(int) Request, code Code) Req
 			return r
 		}
 		want(t, d, Admitted)
-		// Free the shards but keep the charge: the job has run, only the clock
-		// stands still.
-		l := d.Lease
-		c.slots[Industrial-1].release(&l)
-		c.wheel.remove(placeOf(l.start, l.end), l.shards)
+		spend(c, d.Lease)
 	}
 	t.Fatalf("never met %v", code)
 	return Request{}

@@ -18,15 +18,32 @@ var ErrID = errors.New("admission: id is empty or too long")
 // [MaxDuration] or 64 bits of micro-shard-seconds.
 var ErrDemand = errors.New("admission: bad demand")
 
-// The reasons are made once, so that a refusal of bad input allocates nothing.
-var (
-	errLane     = fmt.Errorf("%w: the request declares none", ErrLane)
-	errJobID    = fmt.Errorf("%w: job id", ErrID)
-	errBuyer    = fmt.Errorf("%w: buyer", ErrID)
-	errProvider = fmt.Errorf("%w: provider", ErrID)
-	errShards   = fmt.Errorf("%w: no shards", ErrDemand)
-	errNothing  = fmt.Errorf("%w: neither duration nor demand", ErrDemand)
-	errBoth     = fmt.Errorf("%w: both duration and demand", ErrDemand)
-	errNegative = fmt.Errorf("%w: negative duration", ErrDemand)
-	errOverflow = fmt.Errorf("%w: more than a request can hold", ErrDemand)
+// fault is what is wrong with a request. It becomes an error only for who asks.
+type fault uint8
+
+const (
+	wellFormed fault = iota
+	noLane
+	badJobID
+	badBuyer
+	badProvider
+	noShards
+	nothing
+	both
+	negative
+	overflow
 )
+
+// The errors are made once, so that asking for them allocates nothing either.
+var faults = [...]error{
+	nil,
+	fmt.Errorf("%w: the request declares none", ErrLane),
+	fmt.Errorf("%w: job id", ErrID),
+	fmt.Errorf("%w: buyer", ErrID),
+	fmt.Errorf("%w: provider", ErrID),
+	fmt.Errorf("%w: no shards", ErrDemand),
+	fmt.Errorf("%w: neither duration nor demand", ErrDemand),
+	fmt.Errorf("%w: both duration and demand", ErrDemand),
+	fmt.Errorf("%w: negative duration", ErrDemand),
+	fmt.Errorf("%w: more than a request can hold", ErrDemand),
+}

@@ -35,8 +35,7 @@ func Example() {
 
 	// A request that makes no sense says what is wrong with it.
 	job.Lane = 0
-	bad := c.Decide(job, now)
-	fmt.Println(bad.Code, bad.Err)
+	fmt.Println(c.Decide(job, now).Code, job.Validate())
 	// Output:
 	// admitted
 	// capacity

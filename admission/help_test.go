@@ -42,7 +42,7 @@ func consumer(shards uint64, d time.Duration) Request {
 func want(t testing.TB, d Decision, code Code) Decision {
 	t.Helper()
 	if d.Code != code {
-		t.Fatalf("got %v (mode %v, retry after %v, err %v), want %v", d.Code, d.Mode, d.RetryAfter, d.Err, code)
+		t.Fatalf("got %v (mode %v, retry after %v), want %v", d.Code, d.Mode, d.RetryAfter, code)
 	}
 	return d
 }
@@ -52,4 +52,19 @@ func tighten(c *Controller, now time.Time) {
 	for range 50 {
 		c.ObserveConsumerFee(150, now)
 	}
+}
+
+// spend frees what a lease holds but keeps its charges: the job has run, only the
+// clock stands still.
+func spend(c *Controller, l Lease) {
+	b := &c.books
+	held := b.find(l, b.tick<<tickBits)
+	b.wheel.remove(placeOf(held.end-held.length, held.end), int64(held.shards))
+	held.end = 0
+}
+
+func leased(c *Controller) int64 {
+	c.books.mu.Lock()
+	defer c.books.mu.Unlock()
+	return c.books.wheel.held
 }

@@ -12,7 +12,8 @@ func TestRelease(t *testing.T) {
 	c := open(t, 100, Options{CapacityAge: time.Hour, Burst: 10 * time.Second})
 	r := ask("b", "p", 80, 2*time.Second)
 	d := want(t, c.Decide(r, start), Admitted)
-	full := c.total.tat.Load()
+	full := c.books.total.tat
+	l := *c.books.find(d.Lease, c.line.at(start))
 	half := start.Add(time.Second)
 	if s := c.Status(half); s.Leased != 80 {
 		t.Fatalf("%+v", s)
@@ -24,10 +25,10 @@ func TestRelease(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	// 80 of 100 shards for two seconds are 1.6 s of capacity; half came back.
-	if back := time.Duration(full - c.total.tat.Load()); (back - 800*time.Millisecond).Abs() > time.Microsecond {
+	if back := time.Duration(full - c.books.total.tat); (back - 800*time.Millisecond).Abs() > time.Microsecond {
 		t.Errorf("%v given back, want 800ms", back)
 	}
-	if l := d.Lease; time.Duration(l.buyer.cost) < 6*time.Second || l.buyer.cost != l.provider.cost {
+	if time.Duration(l.buyer.cost) < 6*time.Second || l.buyer.cost != l.provider.cost {
 		t.Errorf("charged %v and %v", time.Duration(l.buyer.cost), time.Duration(l.provider.cost))
 	}
 	if c.ReleaseAt(d.Lease, half) {
@@ -72,8 +73,8 @@ func TestReleaseRaces(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if found.Load() != 100 || c.wheel.held.Load() != 0 {
-		t.Errorf("%d releases, %d shards left", found.Load(), c.wheel.held.Load())
+	if found.Load() != 100 || leased(c) != 0 {
+		t.Errorf("%d releases, %d shards left", found.Load(), leased(c))
 	}
 }
 

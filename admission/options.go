@@ -13,7 +13,8 @@ type Clock interface{ Now() time.Time }
 // Options says how a [Controller] decides. A nil *Options and a zero field mean
 // the defaults.
 type Options struct {
-	// Clock is read by DecideNow and Release. Defaults to [time.Now].
+	// Clock is read by DecideNow and Release. Defaults to the system's monotonic
+	// clock.
 	Clock Clock
 
 	// Logger gets one Info record per decision. Nil discards, and then nothing is
@@ -81,29 +82,22 @@ type Options struct {
 	// to 10 seconds.
 	TricklePeriod time.Duration
 
-	// Tenants is how many buyers, and as many providers, are told apart (24 bytes
-	// each, rounded up to a power of two), at most 2^24. Beyond that, those that
+	// Tenants is how many buyers, and as many providers, are told apart (about 64
+	// bytes each, in powers of two), at most 2^24. Beyond that, those that
 	// owe nothing are forgotten. Defaults to 16384.
 	Tenants int
 
-	// Leases is how many places for leases each lane has (8 bytes each, rounded up
+	// Leases is how many places for leases each lane has (64 bytes each, rounded up
 	// to a power of two), at most 2^24. As it fills up, industry is refused with
 	// Capacity, and consumers are admitted with the zero Lease. Defaults to 65536.
 	Leases int
 }
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time { return time.Now() }
 
 // withDefaults returns a checked copy of o with every field set.
 func (o *Options) withDefaults() (*Options, error) {
 	var c Options
 	if o != nil {
 		c = *o
-	}
-	if c.Clock == nil {
-		c.Clock = systemClock{}
 	}
 	def(&c.FeeQuantile, 0.5)
 	def(&c.FeeWindow, 50)

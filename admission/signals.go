@@ -2,6 +2,7 @@ package admission
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -33,9 +34,19 @@ type signals struct {
 type view struct {
 	mode     Mode
 	stale    bool
-	capacity uint64  // shards; the last known when stale
-	inverse  float64 // 1/capacity; +Inf for 0
-	settled  int64   // no step down comes before this moment
+	capacity uint64 // shards; the last known when stale
+	settled  int64  // no step down comes before this moment
+}
+
+// cost returns the work of shards for length nanoseconds in nanoseconds of the
+// whole capacity, rounded up, or limit+1 if that is less.
+func (v *view) cost(shards, length, limit int64) int64 {
+	hi, lo := bits.Mul64(uint64(shards), uint64(length))
+	if hi >= v.capacity {
+		return limit + 1
+	}
+	ns, _ := bits.Div64(hi, lo, v.capacity)
+	return int64(min(ns, uint64(limit))) + 1
 }
 
 func newSignals(o *Options) *signals {
@@ -53,10 +64,12 @@ func newSignals(o *Options) *signals {
 // look returns the view at now.
 func (s *signals) look(now int64) *view {
 	if now >= s.until.Load() {
-		s.observe(now, func() {})
+		s.catchUp(now)
 	}
 	return s.view.Load()
 }
+
+func (s *signals) catchUp(now int64) { s.observe(now, func() {}) }
 
 func (s *signals) observeFee(fee uint64, now int64) {
 	s.observe(now, func() { s.fees.add(fee, s.now) })
@@ -140,7 +153,6 @@ func (s *signals) publish() {
 		mode:     s.machine.mode,
 		stale:    s.caps.n == 0,
 		capacity: s.last,
-		inverse:  1 / float64(s.last),
 		settled:  s.machine.since + s.machine.dwell,
 	}
 	if old := s.view.Load(); old == nil || *old != v {

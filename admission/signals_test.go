@@ -2,6 +2,7 @@ package admission
 
 import (
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -137,6 +138,27 @@ func TestCapacityEstimate(t *testing.T) {
 	}
 }
 
+// TestCost holds the cost in nanoseconds of the whole capacity against big
+// numbers.
+func TestCost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := view{capacity: rapid.Uint64Range(0, MaxShards).Draw(t, "capacity")}
+		shards := rapid.Int64Range(1, MaxShards).Draw(t, "shards")
+		length := rapid.Int64Range(1, int64(MaxDuration)).Draw(t, "length")
+		limit := rapid.Int64Range(1, int64(24*time.Hour)).Draw(t, "limit")
+		want := limit + 1
+		if v.capacity > 0 {
+			n := new(big.Int).Mul(big.NewInt(shards), big.NewInt(length))
+			if n.Div(n, big.NewInt(int64(v.capacity))); n.IsInt64() {
+				want = min(n.Int64()+1, limit+1)
+			}
+		}
+		if got := v.cost(shards, length, limit); got != want {
+			t.Fatalf("%d, want %d", got, want)
+		}
+	})
+}
+
 // TestHysteresis feeds log-normal fees whose median lies between the marks.
 func TestHysteresis(t *testing.T) {
 	const threshold, n = 100_000, 100_000
@@ -225,12 +247,14 @@ func TestSignalsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSignals(o)
 		plain := plainSignals{o: o, threshold: o.ComfortThreshold, m: machine{mode: ModeBrownout, dwell: int64(o.Dwell)}}
-		at := origin
+		at := origin - origin%grain
 		for _, h := range drawHappenings(t) {
 			h.at -= h.at % grain
+			// What is due at the moment of an event comes before the event.
 			for ; at < h.at; at += grain {
 				plain.settle(at)
 			}
+			plain.settle(h.at)
 			plain.happen(h)
 			plain.settle(h.at)
 			s.happen(h)

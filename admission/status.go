@@ -30,13 +30,10 @@ func (c *Controller) Status(now time.Time) Status {
 	at := c.line.at(now)
 	s := c.signals
 	s.look(at)
-	st := Status{
-		Leased:             uint64(max(c.wheel.held.Load(), 0)),
-		ConsumerAdmitted:   c.admitted[Consumer-1].Load(),
-		IndustrialAdmitted: c.admitted[Industrial-1].Load(),
-	}
-	for code := range c.refused[Industrial-1] {
-		st.IndustrialDeferred += c.refused[Industrial-1][code].Load()
+	var st Status
+	c.books.report(&st, at)
+	for code := range c.refused {
+		st.IndustrialDeferred += c.refused[code].Load()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,13 +47,27 @@ func (c *Controller) Status(now time.Time) Status {
 // Refused returns how often lane got code. It is 0 for an unknown lane or code,
 // and for Invalid, which is counted nowhere.
 func (c *Controller) Refused(lane Lane, code Code) uint64 {
-	if !lane.Valid() || code >= codes {
-		return 0
+	if lane != Industrial || code >= codes {
+		return 0 // nobody refuses a consumer
 	}
-	return c.refused[lane-1][code].Load()
+	b := &c.books
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused[code] + c.refused[code].Load()
 }
 
-func (c *Controller) logDecision(r *Request, d *Decision) {
+func (b *books) report(st *Status, now int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.enter(now)
+	st.Leased = uint64(b.wheel.held)
+	st.ConsumerAdmitted, st.IndustrialAdmitted = b.admitted[Consumer-1], b.admitted[Industrial-1]
+	for _, n := range b.refused {
+		st.IndustrialDeferred += n
+	}
+}
+
+func (c *Controller) logDecision(r *Request, d Decision) {
 	ctx := context.Background()
 	if !c.log.Enabled(ctx, slog.LevelInfo) {
 		return
@@ -71,8 +82,8 @@ func (c *Controller) logDecision(r *Request, d *Decision) {
 	if d.RetryAfter > 0 {
 		attrs = append(attrs, slog.Duration("retry_after", d.RetryAfter))
 	}
-	if d.Err != nil {
-		attrs = append(attrs, slog.Any("err", d.Err))
+	if err := r.Validate(); err != nil {
+		attrs = append(attrs, slog.Any("err", err))
 	}
 	c.log.LogAttrs(ctx, slog.LevelInfo, "admission decision", attrs...)
 }

@@ -1,10 +1,7 @@
 package admission
 
 import (
-	"hash/maphash"
-	"math"
-	"runtime"
-	"sync"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -21,44 +18,36 @@ import (
 // So the shares of all sum to at most the capacity, and what lies within a share
 // can be kept free for it.
 type tenants struct {
-	seed   maphash.Seed
-	sets   []set
-	floor  float64 // 1/cap
-	burst  int64   // how far ahead of its share a tenant may run
-	debt   int64   // no single job costs a tenant more
-	period int64   // of turns
-	active atomic.Int64
+	// factor is 1/share with factorBits after the point. It alone is read without
+	// the lock.
+	factor atomic.Uint64
+
+	records []record // sets of ways+1, the last of each shared
+	mask    uint32   // of a key, gives where its set begins
+	debt    uint64   // no single job costs a tenant more
+	burst   int64    // how far ahead of its share a tenant may run
+	floor   float64  // 1/cap
+	period  int64    // of turns
 
 	// Counting of active tenants, by epochs of one burst. active is the larger
 	// of what the last epoch saw and what this one has seen.
-	current atomic.Int64
-	epoch   atomic.Uint32
+	active  int64
+	current int64
+	epoch   uint32
 }
 
-const ways = 4
+const (
+	ways       = 3
+	factorBits = 32
+)
 
-// set is two cache lines.
-type set struct {
-	own    [ways]record
-	shared record // key 0
-	mu     sync.Mutex
-}
-
+// record is half a cache line; a set is two lines. The key of a shared record is 0.
 type record struct {
-	key  atomic.Uint64
-	tat  atomic.Int64
-	seen atomic.Uint32 // epoch in which it was last charged
-	turn atomic.Uint32 // period in which it may trickle, 0 for none
-}
-
-// moving stands in tat while a record changes hands.
-const moving = math.MinInt64
-
-// claim is what a tenant was charged for one job.
-type claim struct {
-	r    *record
-	key  uint64 // of r at that time
-	cost int64
+	key  uint64
+	tat  int64
+	seen uint32 // epoch in which it was last charged
+	turn uint32 // period in which it may trickle, 0 for none
+	_    [8]byte
 }
 
 func (t *tenants) init(o *Options) {
@@ -66,139 +55,125 @@ func (t *tenants) init(o *Options) {
 	for n*ways < o.Tenants {
 		n *= 2
 	}
-	t.seed = maphash.MakeSeed()
-	t.sets = make([]set, n)
-	t.floor = 1 / o.TenantShare
+	t.records = make([]record, n*(ways+1))
+	t.mask = uint32(len(t.records) - (ways + 1))
+	t.floor = min(1/o.TenantShare, 1<<(63-factorBits))
 	t.burst = int64(o.Burst) / 2
-	t.debt = int64(o.Burst) * 100
+	t.debt = uint64(o.Burst) * 100
 	t.period = int64(o.TricklePeriod)
-	t.active.Store(1)
+	t.setActive(1)
 }
 
-// pass is called once per tick, by one goroutine at a time.
+// pass is called once per tick.
 func (t *tenants) pass(now int64) {
 	e := uint32(now / t.burst)
-	old := t.epoch.Load()
-	if e == old {
+	if e == t.epoch {
 		return
 	}
-	n := t.current.Swap(0)
-	if e != old+1 {
+	n := t.current
+	if e != t.epoch+1 {
 		n = 0 // nobody came for a whole epoch
 	}
-	t.active.Store(max(n, 1))
-	t.epoch.Store(e)
+	t.setActive(max(n, 1))
+	t.current, t.epoch = 0, e
 }
 
-// key hashes an id. 0 is kept for the shared records.
-func (t *tenants) key(id string) uint64 {
-	return max(maphash.String(t.seed, id), 1)
+func (t *tenants) setActive(n int64) {
+	t.active = n
+	t.factor.Store(uint64(max(t.floor, float64(n)) * (1 << factorBits)))
 }
 
-// find returns the record of key at now.
-func (t *tenants) find(key uint64, now int64) *record {
-	s := &t.sets[key&uint64(len(t.sets)-1)]
-	for i := range s.own {
-		if s.own[i].key.Load() == key {
-			return &s.own[i]
+// find returns where the record of a tenant stands. No tenant's key is 0.
+func (t *tenants) find(key uint64, now int64) uint32 {
+	set := uint32(key) & t.mask
+	for i := set; i < set+ways; i++ {
+		if t.records[i].key == key {
+			return i
 		}
 	}
-	return s.admit(key, now, uint32(now/t.period))
+	return t.admit(set, key, now)
 }
 
-// admit finds a record for a tenant that has none; period is the present one.
-func (s *set) admit(key uint64, now int64, period uint32) *record {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var free *record
-	var lowest int64
-	for i := range s.own {
-		r := &s.own[i]
-		k, t := r.key.Load(), r.tat.Load()
-		if k == key {
-			return r
-		}
-		if (k == 0 || t < now && r.turn.Load() < period) && (free == nil || t < lowest) {
-			free, lowest = r, t
+// home returns the most likely place of find, and whether it is the one.
+func (t *tenants) home(key uint64) (at uint32, ok bool) {
+	at = uint32(key) & t.mask
+	return at, t.records[at].key == key
+}
+
+// admit finds a record in the set for a tenant that has none.
+func (t *tenants) admit(set uint32, key uint64, now int64) uint32 {
+	period := uint32(now / t.period)
+	shared := set + ways
+	free := shared
+	for i := set; i < shared; i++ {
+		r := &t.records[i]
+		if (r.key == 0 || r.tat < now && r.turn < period) && (free == shared || r.tat < t.records[free].tat) {
+			free = i
 		}
 	}
-	if free == nil || !free.tat.CompareAndSwap(lowest, moving) {
-		return &s.shared // full, or charged this very moment
+	if free != shared {
+		t.records[free] = record{key: key, tat: t.records[shared].tat}
 	}
-	free.key.Store(key)
-	free.turn.Store(0)
-	free.seen.Store(0)
-	// Never the old value: who still holds it must fail its compare-and-swap.
-	free.tat.Store(max(lowest+1, s.shared.tat.Load()))
 	return free
 }
 
 // scale turns a cost on the whole capacity into one on a tenant's share of it.
 func (t *tenants) scale(cost int64) int64 {
-	return int64(min(float64(cost)*max(t.floor, float64(t.active.Load())), float64(t.debt)))
+	hi, lo := bits.Mul64(uint64(cost), t.factor.Load())
+	if hi >= 1<<(factorBits-1) {
+		return int64(t.debt)
+	}
+	return int64(min(hi<<(64-factorBits)|lo>>factorBits, t.debt))
 }
 
-// take charges cost to the tenant with the given key if that lies within its
-// share: at most a burst ahead, or one job of any size when it owes nothing.
-// Otherwise the claim costs nothing, and wait is how long until it would lie
-// within.
-func (t *tenants) take(key uint64, now, cost int64) (c claim, wait int64) {
-	for {
-		r := t.find(key, now)
-		// The key is read after tat: then the swap below succeeds only if the
-		// record was not given away in between.
-		tat := r.tat.Load()
-		if tat == moving {
-			runtime.Gosched()
-			continue
-		}
-		k := r.key.Load()
-		if k != key && k != 0 {
-			continue
-		}
-		ahead := max(tat-now, 0)
-		if ahead > 0 && ahead+cost > t.burst {
-			if cost <= t.burst {
-				ahead += cost - t.burst
-			}
-			return claim{r, k, 0}, ahead
-		}
-		if !r.tat.CompareAndSwap(tat, now+ahead+cost) {
-			continue
-		}
-		return claim{r, k, cost}, 0
+// within reports whether cost lies within the share of r's tenant: at most a burst
+// ahead, or one job of any size when it owes nothing.
+func (t *tenants) within(r *record, now, cost int64) bool {
+	return r.tat <= now || r.tat-now+cost <= t.burst
+}
+
+// wait returns how long until a cost that is not within the share would be.
+func (t *tenants) wait(r *record, now, cost int64) int64 {
+	return r.tat - now + min(cost-t.burst, 0)
+}
+
+// charge takes cost, and returns the claim to be given back.
+func (t *tenants) charge(at uint32, now, cost int64) claim {
+	r := &t.records[at]
+	r.tat = max(r.tat, now) + cost
+	return claim{cost, at, uint32(r.key >> 32)}
+}
+
+// claim is what a tenant was charged for one job.
+type claim struct {
+	cost int64
+	at   uint32 // its record
+	key  uint32 // upper half of the record's key at that time
+}
+
+// give returns cost of what c was charged. If c's record is no longer its
+// tenant's, the tenant owed nothing when it left, and so nothing comes back.
+func (t *tenants) give(c claim, cost int64) {
+	if r := &t.records[c.at]; uint32(r.key>>32) == c.key {
+		r.tat -= cost
 	}
 }
 
-// give returns cost of what c was charged.
-func (c *claim) give(cost int64) {
-	for cost > 0 {
-		tat := c.r.tat.Load()
-		if tat == moving || c.r.key.Load() != c.key {
-			return // it owed nothing, or it would still be there
-		}
-		if c.r.tat.CompareAndSwap(tat, tat-cost) {
-			return
-		}
+// idle reports whether the tenant was not admitted in this epoch or the last.
+func (t *tenants) idle(r *record) bool { return t.epoch-r.seen > 1 }
+
+// count notes that the tenant was admitted: only who gets work is active, so that
+// no flood of refused ids makes the shares small.
+func (t *tenants) count(at uint32) {
+	if r := &t.records[at]; r.seen != t.epoch {
+		t.countNew(r)
 	}
 }
 
-// idle reports whether the tenant behind c was not admitted in this epoch or the
-// last.
-func (t *tenants) idle(c *claim) bool { return t.epoch.Load()-c.r.seen.Load() > 1 }
-
-// count notes that the tenant behind c was admitted: only who gets work is
-// active, so that no flood of refused ids makes the shares small.
-func (t *tenants) count(c *claim) {
-	e := t.epoch.Load()
-	if c.r.seen.Load() == e || c.r.seen.Swap(e) == e {
-		return
-	}
-	n := min(t.current.Add(1), int64(len(t.sets)*ways))
-	for {
-		a := t.active.Load()
-		if n <= a || t.active.CompareAndSwap(a, n) {
-			return
-		}
+func (t *tenants) countNew(r *record) {
+	r.seen = t.epoch
+	t.current = min(t.current+1, int64(len(t.records)))
+	if t.current > t.active {
+		t.setActive(t.current)
 	}
 }

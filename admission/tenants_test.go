@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +19,15 @@ func table(t testing.TB, tenantCount int) *tenants {
 	var tt tenants
 	tt.init(o)
 	return &tt
+}
+
+// try charges cost to a tenant if that is within its share.
+func try(t *tenants, key uint64, now, cost int64) (c claim, wait int64) {
+	at := t.find(key, now)
+	if r := &t.records[at]; !t.within(r, now, cost) {
+		return claim{}, t.wait(r, now, cost)
+	}
+	return t.charge(at, now, cost), 0
 }
 
 // TestTenants holds a table so small that all its tenants fight for records
@@ -46,12 +54,12 @@ func TestTenants(t *testing.T) {
 				c := claims[len(claims)-1]
 				claims = claims[:len(claims)-1]
 				plain[c.tenant] -= c.cost
-				c.give(c.cost)
+				tt.give(c.claim, c.cost)
 				continue
 			}
 			ahead := max(plain[key]-now, 0)
 			fits := ahead == 0 || ahead+cost <= tt.burst
-			c, wait := tt.take(key, now, cost)
+			c, wait := try(&tt, key, now, cost)
 			if wait == 0 {
 				if !fits {
 					t.Fatalf("tenant %d got %d while %d ahead", key, cost, ahead)
@@ -70,12 +78,12 @@ func TestEvictionKeepsDebt(t *testing.T) {
 	tt := table(t, 1)
 	now, long := origin, int64(time.Hour)
 	const debtor = 1 << 40
-	if _, wait := tt.take(debtor, now, long); wait != 0 {
+	if _, wait := try(tt, debtor, now, long); wait != 0 {
 		t.Fatal(wait)
 	}
 	for key := range uint64(10_000) {
-		tt.take(key+1, now, long)
-		if _, wait := tt.take(debtor, now, 1); wait == 0 {
+		try(tt, key+1, now, long)
+		if _, wait := try(tt, debtor, now, 1); wait == 0 {
 			t.Fatalf("after %d others the debtor is fresh", key+1)
 		}
 	}
@@ -83,7 +91,7 @@ func TestEvictionKeepsDebt(t *testing.T) {
 	// not got a burst each.
 	got := 0
 	for key := range uint64(1000) {
-		if _, wait := tt.take(1<<50+key, now, tt.burst/2); wait == 0 {
+		if _, wait := try(tt, 1<<50+key, now, tt.burst/2); wait == 0 {
 			got++
 		}
 	}
@@ -92,11 +100,11 @@ func TestEvictionKeepsDebt(t *testing.T) {
 	}
 	// And who moves out of the shared record takes its debt along.
 	for key := range uint64(ways) {
-		tt.take(key+1, now+long+10, long)
+		try(tt, key+1, now+long+10, long)
 	}
 	const mover = 1 << 51
-	tt.take(mover, now+long+100, long) // on the shared record
-	if _, wait := tt.take(mover, now+2*long+11, tt.burst); wait != 89 {
+	try(tt, mover, now+long+100, long) // on the shared record
+	if _, wait := try(tt, mover, now+2*long+11, tt.burst); wait != 89 {
 		t.Errorf("moved with %d of 89 to wait", wait)
 	}
 }
@@ -108,8 +116,8 @@ func TestForgetsThePaid(t *testing.T) {
 	now := origin
 	for key := range uint64(1000) {
 		for range 2 {
-			if c, wait := tt.take(key+1, now, tt.burst/2); wait != 0 || c.key != key+1 {
-				t.Fatalf("tenant %d has to wait %d, on record %d", key+1, wait, c.key)
+			if c, wait := try(tt, key+1, now, tt.burst/2); wait != 0 || tt.records[c.at].key != key+1 {
+				t.Fatalf("tenant %d has to wait %d, on record %d", key+1, wait, c.at)
 			}
 		}
 		now += tt.burst/ways + 1
@@ -159,24 +167,28 @@ func TestManyIDs(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-// TestOneRecordPerTenant claims the same new tenants from many goroutines.
+// TestOneRecordPerTenant lets many goroutines bring the same new tenants at once.
 func TestOneRecordPerTenant(t *testing.T) {
-	for range 200 {
-		tt := table(t, 64)
-		var got atomic.Int64
+	for range 50 {
+		c := open(t, 1000, Options{CapacityAge: time.Hour})
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				for key := range uint64(32) {
-					if _, wait := tt.take(key+1, origin, tt.burst); wait == 0 {
-						got.Add(1)
-					}
+				for i := range 32 {
+					c.Decide(ask(fmt.Sprint(i), "p", 1, time.Millisecond), start)
 				}
 			})
 		}
 		wg.Wait()
-		if got.Load() > 32 {
-			t.Fatalf("%d bursts for 32 tenants", got.Load())
+		seen, n := map[uint64]bool{}, 0
+		for _, r := range c.books.buyers.records {
+			if r.key != 0 {
+				seen[r.key] = true
+				n++
+			}
+		}
+		if len(seen) != 32 || n != 32 || c.books.buyers.active != 32 {
+			t.Fatalf("32 tenants have %d records under %d keys, %d active", n, len(seen), c.books.buyers.active)
 		}
 	}
 }
@@ -187,18 +199,26 @@ func TestActive(t *testing.T) {
 	now := origin
 	tt.pass(now)
 	for key := range uint64(100) {
-		c, _ := tt.take(key+1, now, 1)
-		tt.count(&c)
-		tt.count(&c)
+		c, _ := try(tt, key+1, now, 1)
+		tt.count(c.at)
+		tt.count(c.at)
 	}
 	for i, want := range []int64{100, 100, 1, 1} {
 		tt.pass(now + int64(i)*tt.burst)
-		if got := tt.active.Load(); got != want {
+		if got := tt.active; got != want {
 			t.Errorf("epoch %d: %d active, want %d", i, got, want)
 		}
 	}
 	if got := tt.scale(1000); got != 4000 {
 		t.Errorf("one tenant alone has a share of 1/4: 1000 cost %d", got)
+	}
+	// However many they are, no job costs a tenant more than a hundred bursts.
+	tt.setActive(1 << 24)
+	if got := tt.scale(int64(24 * time.Hour)); got != int64(200*time.Second) {
+		t.Errorf("a day of all capacity costs %v", time.Duration(got))
+	}
+	if got := tt.scale(3); got != 3<<24 {
+		t.Errorf("3 cost %d", got)
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 	tickBits = 20             // a tick is 2^20 ns, about a millisecond
 	slack    = int64(1e9)     // readings that are late by less are merely late
 	patience = int64(1e9)     // how long a clock must run behind to be believed
-	lag      = int64(50e6)    // how far the work of ticks may fall behind
+	lag      = int64(50e6)    // a step by more waits for the lock
 	maxStep  = int64(1) << 55 // 417 days, beyond every lease and window
 	origin   = int64(1) << 50 // where the line begins, clear of zero
 	horizon  = int64(1) << 61 // where it ends, clear of overflow
@@ -23,13 +23,18 @@ const (
 
 // timeline turns clock readings into nanoseconds on a line of the controller's
 // own. It begins with the first reading.
+//
+// Within a tick, readings are placed by their wall clock alone, which is cheap. A
+// reading that would leave the tick is placed by its distance from the anchor, and
+// that follows the monotonic clock if both have one. So a wall clock that is set
+// is at most a tick wrong, until the next tick.
 type timeline struct {
+	tick   atomic.Int64           // the newest tick that was entered
+	offset atomic.Int64           // from UnixNano to the line, as of that tick
 	anchor atomic.Pointer[anchor] // replaced when the clock was set
-	tick   atomic.Int64           // the newest tick that pass has seen
 
-	mu     sync.Mutex  // held while passing into a tick, and guards what follows
-	pass   func(int64) // is called once per new tick, with mu held
-	behind int64       // the first of the readings far behind, 0 for none
+	mu     sync.Mutex // held while entering a tick, and guards behind
+	behind int64      // the first of the readings far behind, 0 for none
 }
 
 // anchor is a moment on the clock and on the line. The clock's reading keeps its
@@ -39,19 +44,20 @@ type anchor struct {
 	line  int64
 }
 
-func (l *timeline) init(pass func(int64)) {
-	l.pass = pass
-	l.anchor.Store(&anchor{})
-}
+func (l *timeline) init() { l.anchor.Store(&anchor{}) }
 
 // at places now on the line.
 func (l *timeline) at(now time.Time) int64 {
-	a := l.anchor.Load()
-	v := a.line + int64(now.Sub(a.clock))
-	if v>>tickBits == l.tick.Load() {
+	if v, ok := l.here(now.UnixNano()); ok {
 		return v
 	}
 	return l.turn(now)
+}
+
+// here places a reading of the wall clock if it lies in the newest tick.
+func (l *timeline) here(unixNano int64) (v int64, ok bool) {
+	v = unixNano + l.offset.Load()
+	return v, v>>tickBits == l.tick.Load()
 }
 
 func (a *anchor) at(now time.Time) int64 {
@@ -68,8 +74,7 @@ func (l *timeline) turn(now time.Time) int64 {
 	case v < newest:
 		return newest
 	case v < newest+1<<tickBits || !l.mu.TryLock():
-		// Whoever comes first does the work of a new tick. The others need not
-		// wait for it, as it only frees, unless it falls far behind.
+		// Whoever comes first enters a new tick. The others need not wait for it.
 		return v
 	default:
 		v = l.enter(now)
@@ -92,6 +97,7 @@ func (l *timeline) enter(now time.Time) int64 {
 		}
 		if v-l.behind >= patience {
 			l.anchor.Store(&anchor{now, newest})
+			l.offset.Store(newest - now.UnixNano())
 			l.behind = 0
 		}
 		return newest
@@ -101,7 +107,7 @@ func (l *timeline) enter(now time.Time) int64 {
 		l.anchor.Store(&anchor{now, v})
 	}
 	if v>>tickBits > newest>>tickBits {
-		l.pass(v)
+		l.offset.Store(v - now.UnixNano())
 		l.tick.Store(v >> tickBits)
 		l.behind = 0
 	}

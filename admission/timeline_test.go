@@ -26,7 +26,7 @@ func TestClockJumps(t *testing.T) {
 		"extremes":                    {{math.MinInt64, 0}, {math.MaxInt64, step}, {math.MinInt64, step}},
 	} {
 		var l timeline
-		l.init(func(int64) {})
+		l.init()
 		for i, s := range readings {
 			got := time.Duration(l.at(start.Add(s.clock)) - origin)
 			if d := got - s.line; d < -2<<tickBits || d > 2<<tickBits {
@@ -39,7 +39,7 @@ func TestClockJumps(t *testing.T) {
 // TestLineEnds shows that a clock gone mad stops the line before it overflows.
 func TestLineEnds(t *testing.T) {
 	var l timeline
-	l.init(func(int64) {})
+	l.init()
 	last := int64(0)
 	for range 1000 {
 		for _, d := range []time.Duration{1 << 61, 0, 2e9} {
@@ -59,11 +59,21 @@ func TestLineEnds(t *testing.T) {
 // the wall clock was set.
 func TestWallClockSet(t *testing.T) {
 	var l timeline
-	l.init(func(int64) {})
+	l.init()
 	now := time.Now()
 	l.at(now)
 	if got := l.at(now.Add(time.Hour)) - origin; got != int64(time.Hour) {
 		t.Errorf("%v later", time.Duration(got))
+	}
+	for _, set := range []time.Duration{time.Hour, -time.Hour, -500 * time.Millisecond} {
+		// To the line it is all one whether the clock or the offset moves.
+		l.offset.Add(int64(set))
+		for later := time.Duration(0); later < 10*time.Millisecond; later += 300 * time.Microsecond {
+			now = now.Add(300 * time.Microsecond)
+			if got, want := l.at(now.Add(time.Hour))-l.anchor.Load().line, now.Add(time.Hour).Sub(l.anchor.Load().clock); got != int64(want) {
+				t.Fatalf("set by %v: %v later, want %v", set, time.Duration(got), want)
+			}
+		}
 	}
 }
 

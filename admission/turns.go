@@ -1,7 +1,5 @@
 package admission
 
-import "sync/atomic"
-
 // Invariant: a period belongs to at most one waiting tenant, tickets are given in
 // the order of asking, and the work of a period is at most the trickle's share of
 // it. So a tenant waits at most as many periods as tenants wait before it.
@@ -10,69 +8,50 @@ import "sync/atomic"
 // tight. The queue is only a number: a ticket is the next period that is nobody's,
 // and it stands in the tenant's record.
 type turns struct {
-	period int64
-	share  float64
-	next   atomic.Int64 // the next period that is nobody's
-	spent  atomic.Int64 // as a bucket's tat, on the trickle's rate
+	period  int64
+	inverse float64 // 1/share of capacity
+	next    int64   // the next period that is nobody's
+	spent   int64   // as a bucket's tat, on the trickle's rate
 }
 
 // maxTurns bounds how far ahead turns are given away, and so how many records
 // wait.
 const maxTurns = 1024
 
-// take charges cost if r has its turn and the turn has room. Otherwise it sees
-// that r has a ticket, and returns how long it has to wait. fits is false if no
-// turn has room for so much.
-func (q *turns) take(r *record, now, cost int64) (charged, wait int64, fits bool) {
-	charged = q.scale(cost)
-	if charged > q.period {
-		return 0, 0, false
+// scale turns a cost on the whole capacity into one on the trickle's share of it.
+// What is more than a period has room in no turn.
+func (q *turns) scale(cost int64) int64 {
+	if f := float64(cost) * q.inverse; f < never/4 {
+		return int64(f)
 	}
-	period := now / q.period
-	for {
-		turn := r.turn.Load()
-		if int64(turn) == period && q.spend(period, charged) {
-			return charged, 0, true
-		}
-		if int64(turn) <= period {
-			ticket := q.ticket(period)
-			if ticket == 0 {
-				return 0, (period+1)*q.period - now, true
-			}
-			r.turn.CompareAndSwap(turn, uint32(ticket))
-			continue
-		}
-		return 0, int64(turn)*q.period - now, true
-	}
+	return never / 4
 }
 
-func (q *turns) scale(cost int64) int64 { return int64(min(float64(cost)/q.share, never/4)) }
-
-// ticket gives away the next free period, or 0 if too many wait.
-func (q *turns) ticket(period int64) int64 {
-	for {
-		old := q.next.Load()
-		turn := max(old, period)
+// wait returns 0 if r has its turn and the turn has room for cost. Otherwise it
+// sees that r has a ticket, and returns how long r has to wait.
+func (q *turns) wait(r *record, now, cost int64) int64 {
+	period := now / q.period
+	if int64(r.turn) == period && q.room(period, cost) {
+		return 0
+	}
+	if int64(r.turn) <= period {
+		turn := max(q.next, period)
 		if turn-period >= maxTurns {
+			return (period+1)*q.period - now
+		}
+		q.next = turn + 1
+		r.turn = uint32(turn)
+		if turn == period {
+			// The present period was nobody's, and so nothing of it is spent.
 			return 0
 		}
-		if q.next.CompareAndSwap(old, turn+1) {
-			return turn
-		}
 	}
+	return int64(r.turn)*q.period - now
 }
 
-func (q *turns) spend(period, cost int64) bool {
-	for {
-		old := q.spent.Load()
-		after := max(old, period*q.period) + cost
-		if after > (period+1)*q.period {
-			return false
-		}
-		if q.spent.CompareAndSwap(old, after) {
-			return true
-		}
-	}
+func (q *turns) room(period, cost int64) bool {
+	return max(q.spent, period*q.period)+cost <= (period+1)*q.period
 }
 
-func (q *turns) give(cost int64) { q.spent.Add(-cost) }
+// take charges cost, for which there was no wait.
+func (q *turns) take(now, cost int64) { q.spent = max(q.spent, now/q.period*q.period) + cost }

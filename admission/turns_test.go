@@ -80,7 +80,7 @@ func TestQueueIsBounded(t *testing.T) {
 			t.Fatalf("retry after %v", d.RetryAfter)
 		}
 	}
-	if ahead := c.turns.next.Load() - c.line.tick.Load()<<tickBits/c.turns.period; ahead > maxTurns {
+	if ahead := c.books.turns.next - c.line.tick.Load()<<tickBits/c.books.turns.period; ahead > maxTurns {
 		t.Errorf("turns are given away %d periods ahead", ahead)
 	}
 }

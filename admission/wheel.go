@@ -1,24 +1,22 @@
 package admission
 
-import (
-	"math/bits"
-	"sync/atomic"
-)
+import "math/bits"
 
-// Invariant: held is at least the shards of all leases neither released nor past
-// their deadline. A lost lease is counted up to 1/32 of its length too long,
-// never too short. Memory does not depend on the number of leases.
+// Invariant: held is the sum of all cells, and at least the shards of all leases
+// neither released nor past their deadline. A lost lease is counted up to 1/32 of
+// its length too long, never too short. Memory does not depend on the number of
+// leases.
 
 // wheel counts the shards that are held and frees them at their deadlines. It
 // keeps no leases, only how many shards end in which cell: a timing wheel
 // without cascading (as in Linux), with levels of growing width.
 type wheel struct {
-	held  atomic.Int64
-	swept [levels]int64 // guarded by the timeline's mutex
-	cells [levels][cellsPerLevel]atomic.Uint64
+	held  int64
+	swept [levels]int64 // the turn up to which a level is empty
+	cells [levels][cellsPerLevel]int64
 
-	soonest atomic.Int64 // a cell's end, as of scanned
-	scanned atomic.Int64 // tick of the scan
+	soonest int64 // a cell's end, as of scanned
+	scanned int64 // tick of the scan
 }
 
 const (
@@ -26,8 +24,6 @@ const (
 	cellsPerLevel = 1 << cellBits
 	levelBits     = 4 // a level's cells are 16 times as wide as those below
 	levels        = 7 // 512 cells of 2^44 ns: 104 days
-	countBits     = 48
-	countMask     = 1<<countBits - 1
 )
 
 // place is a cell at one of its turns.
@@ -44,70 +40,20 @@ func placeOf(now, end int64) place {
 	return place{uint8(level), end>>(tickBits+level*levelBits) + 1}
 }
 
-func (w *wheel) cell(p place) *atomic.Uint64 {
+func (w *wheel) cell(p place) *int64 {
 	return &w.cells[p.level][p.turn&(cellsPerLevel-1)]
 }
 
-// tag tells the turns of one cell apart.
-func (p place) tag() uint64 { return uint64(p.turn>>cellBits) << countBits }
-
-// later is the tag of the cell's turn after p, the only one that can be in use
-// before p has ended.
-func (p place) later() uint64 { return p.tag() + 1<<countBits }
-
-// take holds shards if then at most limit are held. It returns how many are
-// missing.
-func (w *wheel) take(shards, limit int64) (missing int64) {
-	for {
-		h := w.held.Load()
-		if h+shards > limit {
-			return h + shards - limit
-		}
-		if w.held.CompareAndSwap(h, h+shards) {
-			return 0
-		}
-	}
-}
-
-// give frees shards that are in no cell.
-func (w *wheel) give(shards int64) { w.held.Add(-shards) }
-
-// add puts taken shards into the cell in which they end.
+// add holds shards until the end of p, which lies after the last sweep.
 func (w *wheel) add(p place, shards int64) {
-	cell, tag := w.cell(p), p.tag()
-	for {
-		old := cell.Load()
-		switch left := old & countMask; {
-		case old-left == tag:
-			if cell.CompareAndSwap(old, old+uint64(shards)) {
-				return
-			}
-		case left > 0 && old-left == p.later():
-			w.give(shards) // the caller is so late that its lease has ended
-			return
-		default: // what is left of an earlier turn has ended, too
-			if cell.CompareAndSwap(old, tag|uint64(shards)) {
-				w.give(int64(left))
-				return
-			}
-		}
-	}
+	w.held += shards
+	*w.cell(p) += shards
 }
 
-// remove frees shards before their deadline. It does nothing if the cell has
-// been swept meanwhile, which freed them already.
+// remove frees shards that were added to p, before the end of p.
 func (w *wheel) remove(p place, shards int64) {
-	cell, tag := w.cell(p), p.tag()
-	for {
-		old := cell.Load()
-		if old&^countMask != tag || old&countMask < uint64(shards) {
-			return
-		}
-		if cell.CompareAndSwap(old, old-uint64(shards)) {
-			w.give(shards)
-			return
-		}
-	}
+	w.held -= shards
+	*w.cell(p) -= shards
 }
 
 // sweep frees what ended by now.
@@ -120,22 +66,9 @@ func (w *wheel) sweep(now int64) {
 		}
 		w.swept[level] = to
 		for turn := max(from+1, to-cellsPerLevel+1); turn <= to; turn++ {
-			w.end(place{uint8(level), turn})
-		}
-	}
-}
-
-func (w *wheel) end(p place) {
-	cell := w.cell(p)
-	for {
-		old := cell.Load()
-		left := old & countMask
-		if left == 0 || old-left == p.later() {
-			return
-		}
-		if cell.CompareAndSwap(old, old-left) {
-			w.give(int64(left))
-			return
+			cell := w.cell(place{uint8(level), turn})
+			w.held -= *cell
+			*cell = 0
 		}
 	}
 }
@@ -145,26 +78,21 @@ func (w *wheel) end(p place) {
 // costs nothing.
 func (w *wheel) next(now int64) int64 {
 	tick := now >> tickBits
-	if w.scanned.Load() == tick {
-		if s := w.soonest.Load(); s > now {
-			return s
-		}
+	if w.scanned == tick && w.soonest > now {
+		return w.soonest
 	}
-	soonest := int64(never)
+	w.scanned, w.soonest = tick, never
 	for level := range levels {
 		width := tickBits + level*levelBits
 		for turn := now>>width + 1; turn <= now>>width+cellsPerLevel; turn++ {
-			p := place{uint8(level), turn}
-			if old := w.cell(p).Load(); old&countMask > 0 && old&^countMask == p.tag() {
-				soonest = min(soonest, turn<<width)
+			if *w.cell(place{uint8(level), turn}) > 0 {
+				w.soonest = min(w.soonest, turn<<width)
 				break
 			}
 		}
 	}
-	if soonest == never {
-		soonest = (tick + 1) << tickBits // who holds them is just coming or going
+	if w.soonest == never {
+		w.soonest = (tick + 1) << tickBits
 	}
-	w.soonest.Store(soonest)
-	w.scanned.Store(tick)
-	return soonest
+	return w.soonest
 }
