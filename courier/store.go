@@ -23,22 +23,25 @@ type Store interface {
 	// there already, in any state, nothing is written: Append returns the
 	// stored receipt, with a nil error if it is the [Receipt.Same], else with
 	// ErrConflict. Calls at once with one ID store one receipt. An invalid
-	// receipt is refused with ErrInvalid.
+	// receipt is refused with ErrInvalid. The ID of a damaged receipt is neither
+	// free nor a repetition: ErrCorrupt.
 	Append(ctx context.Context, r Receipt) (Receipt, error)
 
-	// Get returns the receipt, or ErrNotFound.
+	// Get returns the receipt, or ErrNotFound, or ErrCorrupt if it is damaged.
 	Get(ctx context.Context, id ID) (Receipt, error)
 
 	// List yields the receipts of a list with Seq >= from in the order of Seq,
-	// as they stood when the iteration began, in constant memory. The first
-	// error ends it. Breaking out is allowed at any step, and so is every other
+	// as they stood when the iteration began, in constant memory. A receipt that
+	// is found damaged is kept aside, logged, and stops no other. The first error
+	// ends the iteration. Breaking out is allowed at any step, and so is every other
 	// method meanwhile, except closing the store.
 	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
 
 	// Move applies moves in order, all in one atomic write. A move is skipped if
 	// its receipt is no longer there with the same ID, State and Seq, or if an
-	// earlier one of moves took it. Seq stays. Move returns how many were applied. If one of them is no valid [Move], none is,
-	// and the error is ErrInvalid.
+	// earlier one of moves took it. Seq stays. Move returns how many were
+	// applied. If one of them is no valid [Move], none is, and the error is
+	// ErrInvalid.
 	Move(ctx context.Context, moves []Move) (applied int, err error)
 
 	// Count returns the lengths of the lists, without walking them.
@@ -75,6 +78,7 @@ func (m Move) Validate() error {
 // Counts are the lengths of a store's lists.
 type Counts struct {
 	Pending, Acknowledged, Dead uint64
+	Aside                       uint64 // found damaged, and in no list
 }
 
 // BundleIndex is asked of a [Store] when bundles are carried.

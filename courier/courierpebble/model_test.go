@@ -155,3 +155,31 @@ func TestLocked(t *testing.T) {
 		t.Errorf("got %v, want ErrLocked", err)
 	}
 }
+
+// Two open stores in one database would trust their own counts.
+func TestLockedInOneDatabase(t *testing.T) {
+	db, err := courierpebble.OpenDB(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s, err := courierpebble.New(db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := courierpebble.New(db, nil); !errors.Is(err, courier.ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := courierpebble.New(db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	s.Close() // gives back nothing that is not its own
+	if _, err := courierpebble.New(db, nil); !errors.Is(err, courier.ErrLocked) {
+		t.Errorf("after the first was closed once more: %v, want ErrLocked", err)
+	}
+}

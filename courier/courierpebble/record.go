@@ -1,8 +1,11 @@
 package courierpebble
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"time"
 	"unicode/utf8"
 
@@ -17,6 +20,7 @@ import (
 //	'c' 2 state seq         record
 //	'c' 3 ID                seq
 //	'c' 4 bundle ID         nothing; of pending and dead receipts that carry it
+//	'c' 5 state seq         a damaged record, kept aside
 //
 // A receipt keeps its seq for life. So to acknowledge it, which is done by the
 // million, is to delete one key and set another, both in ascending order; the
@@ -29,6 +33,7 @@ const (
 	recordSpace = 2
 	idSpace     = 3
 	bundleSpace = 4
+	asideSpace  = 5
 )
 
 // place is where a record is.
@@ -37,11 +42,14 @@ type place struct {
 	seq   uint64
 }
 
-func (p place) before(q place) bool {
-	return p.state < q.state || p.state == q.state && p.seq < q.seq
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.state, q.state), cmp.Compare(p.seq, q.seq))
 }
 
-func (p place) key() []byte { return p.appendKey(nil) }
+// recordKey is the length of a record's key.
+const recordKey = 1 + 1 + 1 + 8
+
+func (p place) key() []byte { return p.appendKey(make([]byte, 0, recordKey+1)) }
 
 func (p place) appendKey(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(append(b, namespace, recordSpace, byte(p.state)), p.seq)
@@ -49,11 +57,14 @@ func (p place) appendKey(b []byte) []byte {
 
 // decodeKey reads what appendKey wrote.
 func decodeKey(b []byte) (place, error) {
-	if len(b) != 11 || !listed(courier.State(b[2])) {
+	if len(b) != recordKey || !listed(courier.State(b[2])) {
 		return place{}, fmt.Errorf("%w: key %x", courier.ErrCorrupt, b)
 	}
 	return place{courier.State(b[2]), binary.BigEndian.Uint64(b[3:])}, nil
 }
+
+// asideKey is where the damaged record of a key is kept.
+func asideKey(key []byte) []byte { return append([]byte{namespace, asideSpace}, key[2:]...) }
 
 func decodeSeq(b []byte) (uint64, error) {
 	if len(b) != 8 {
@@ -70,7 +81,7 @@ func idKey(id courier.ID) []byte { return append([]byte{namespace, idSpace}, id[
 
 func bundleKey(h courier.Hash) []byte { return append([]byte{namespace, bundleSpace}, h[:]...) }
 
-func bundleIDKey(r *courier.Receipt) []byte { return append(bundleKey(r.Bundle), r.ID[:]...) }
+func bundleIDKey(h courier.Hash, id courier.ID) []byte { return append(bundleKey(h), id[:]...) }
 
 // after returns the least key greater than all that begin with key.
 func after(key []byte) []byte {
@@ -84,13 +95,25 @@ func after(key []byte) []byte {
 }
 
 // A record is, in this order: version, ID, bundle, size, sent at, since,
-// whether carried, cause, length of the sender, sender, reason. Times are in microseconds since 1970.
+// whether carried, cause, length of the sender, sender, reason, and the CRC-32C
+// of its key and all that. Times are in microseconds since 1970.
 const (
 	recordVersion = 1
 	recordHead    = 1 + 16 + 32 + 8 + 8 + 8 + 1 + 1 + 2
+	recordSum     = 4
+
+	sinceAt   = 1 + 16 + 32 + 8 + 8
+	carriedAt = sinceAt + 8
+	causeAt   = carriedAt + 1
+	senderAt  = causeAt + 1 // its length
 )
 
-func appendRecord(b []byte, r *courier.Receipt) []byte {
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendPair appends the key and then the record of r.
+func appendPair(b []byte, r *courier.Receipt) []byte {
+	start := len(b)
+	b = place{r.State, r.Seq}.appendKey(b)
 	b = append(b, recordVersion)
 	b = append(b, r.ID[:]...)
 	b = append(b, r.Bundle[:]...)
@@ -104,43 +127,88 @@ func appendRecord(b []byte, r *courier.Receipt) []byte {
 	b = append(b, carried, byte(r.Cause))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Sender)))
 	b = append(b, r.Sender...)
-	return append(b, r.Reason...)
+	b = append(b, r.Reason...)
+	return appendSum(b, b[start:])
 }
 
-// decodeRecord reads what appendRecord wrote, and nothing else. The error is
-// courier.ErrCorrupt.
-func decodeRecord(b []byte, p place) (courier.Receipt, error) {
-	bad := func(what string) (courier.Receipt, error) {
-		return courier.Receipt{}, fmt.Errorf("%w: record %v/%d: %s", courier.ErrCorrupt, p.state, p.seq, what)
+func appendSum(b, of []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(of, castagnoli))
+}
+
+// record is a stored one whose checksum is right.
+type record []byte
+
+// checkRecord returns v, stored under key, as a record, or courier.ErrCorrupt.
+func checkRecord(key, v []byte) (record, error) {
+	bad := func(what string) (record, error) {
+		return nil, fmt.Errorf("%w: record %x: %s", courier.ErrCorrupt, key, what)
 	}
-	if len(b) < recordHead {
+	if len(v) < recordHead+recordSum {
 		return bad("too short")
 	}
-	if b[0] != recordVersion {
+	body, sum := v[:len(v)-recordSum], binary.BigEndian.Uint32(v[len(v)-recordSum:])
+	if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body) != sum {
+		return bad("wrong checksum")
+	}
+	if v[0] != recordVersion {
 		return bad("unknown version")
 	}
-	r := courier.Receipt{State: p.state, Seq: p.seq}
-	b = b[1:]
-	b = b[copy(r.ID[:], b):]
-	b = b[copy(r.Bundle[:], b):]
-	r.Size = int64(binary.BigEndian.Uint64(b))
-	r.SentAt = time.UnixMicro(int64(binary.BigEndian.Uint64(b[8:]))).UTC()
-	r.Since = time.UnixMicro(int64(binary.BigEndian.Uint64(b[16:]))).UTC()
-	r.Carried, r.Cause = b[24] == 1, courier.Cause(b[25])
-	if b[24] > 1 {
-		return bad("carried is neither yes nor no")
-	}
-	n := int(binary.BigEndian.Uint16(b[26:]))
-	b = b[28:]
-	if n > len(b) {
+	if int(binary.BigEndian.Uint16(v[senderAt:])) > len(body)-recordHead {
 		return bad("too short for its sender")
 	}
-	r.Sender, r.Reason = string(b[:n]), string(b[n:])
-	if err := r.Validate(); err != nil {
-		return bad(err.Error())
+	return v, nil
+}
+
+func (r record) id() courier.ID       { return courier.ID(r[1:17]) }
+func (r record) bundle() courier.Hash { return courier.Hash(r[17:49]) }
+func (r record) carried() bool        { return r[carriedAt] == 1 }
+
+// senderEnd is where the sender ends and the reason begins.
+func (r record) senderEnd() int { return recordHead + int(binary.BigEndian.Uint16(r[senderAt:])) }
+
+// appendMoved appends the key and the record that m makes of r. It is appendPair
+// for those who have only bytes, and leaves them as they are but for what a move
+// changes.
+func (r record) appendMoved(b []byte, m *courier.Move) []byte {
+	start := len(b)
+	b = place{m.To, m.Receipt.Seq}.appendKey(b)
+	value := len(b)
+	b = append(b, r[:r.senderEnd()]...)
+	binary.BigEndian.PutUint64(b[value+sinceAt:], uint64(m.At.UnixMicro()))
+	b[value+causeAt] = 0
+	if m.To == courier.Dead {
+		b[value+causeAt] = byte(m.Cause)
+		b = append(b, m.Reason...)
 	}
-	if r.Cause > courier.Damaged || len(r.Reason) > courier.MaxReason || !utf8.ValidString(r.Reason) {
-		return bad("cause or reason")
+	return appendSum(b, b[start:])
+}
+
+// decodeRecord reads what appendPair wrote, and nothing else. The error is
+// courier.ErrCorrupt.
+func decodeRecord(key, v []byte) (courier.Receipt, error) {
+	p, err := decodeKey(key)
+	if err != nil {
+		return courier.Receipt{}, err
+	}
+	rec, err := checkRecord(key, v)
+	if err != nil {
+		return courier.Receipt{}, err
+	}
+	end := rec.senderEnd()
+	r := courier.Receipt{
+		ID: rec.id(), Bundle: rec.bundle(), Carried: rec.carried(), State: p.state, Seq: p.seq,
+		Size:   int64(binary.BigEndian.Uint64(v[49:])),
+		SentAt: time.UnixMicro(int64(binary.BigEndian.Uint64(v[57:]))).UTC(),
+		Since:  time.UnixMicro(int64(binary.BigEndian.Uint64(v[sinceAt:]))).UTC(),
+		Cause:  courier.Cause(v[causeAt]),
+		Sender: string(v[recordHead:end]), Reason: string(v[end : len(v)-recordSum]),
+	}
+	err = r.Validate()
+	if err == nil && (v[carriedAt] > 1 || r.Cause > courier.Damaged || len(r.Reason) > courier.MaxReason || !utf8.ValidString(r.Reason)) {
+		err = errors.New("carried, cause or reason")
+	}
+	if err != nil {
+		return courier.Receipt{}, fmt.Errorf("%w: record %x: %w", courier.ErrCorrupt, key, err)
 	}
 	return r, nil
 }
@@ -158,17 +226,19 @@ func (m *meta) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, m.last)
 	b = binary.BigEndian.AppendUint64(b, m.counts.Pending)
 	b = binary.BigEndian.AppendUint64(b, m.counts.Acknowledged)
-	return binary.BigEndian.AppendUint64(b, m.counts.Dead)
+	b = binary.BigEndian.AppendUint64(b, m.counts.Dead)
+	return binary.BigEndian.AppendUint64(b, m.counts.Aside)
 }
 
 func (m *meta) decode(b []byte) error {
-	if len(b) != 32 {
+	if len(b) != 40 {
 		return fmt.Errorf("%w: meta of %d bytes", courier.ErrCorrupt, len(b))
 	}
 	m.last = binary.BigEndian.Uint64(b)
 	m.counts.Pending = binary.BigEndian.Uint64(b[8:])
 	m.counts.Acknowledged = binary.BigEndian.Uint64(b[16:])
 	m.counts.Dead = binary.BigEndian.Uint64(b[24:])
+	m.counts.Aside = binary.BigEndian.Uint64(b[32:])
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/computemarket/computemarket/courier"
@@ -42,6 +44,8 @@ var sentinels = kv.Sentinels{
 
 // Options of [Open] and [New].
 type Options struct {
+	// Logger hears of damage. Defaults to discarding.
+	Logger *slog.Logger
 	// DB are the options of the database that Open opens. New ignores them.
 	DB *DBOptions
 }
@@ -50,11 +54,14 @@ type Options struct {
 type Store struct {
 	db     *DB
 	own    bool // Close closes db
+	log    *slog.Logger
 	closed atomic.Bool
 	writes *group.Group[*write]
-	meta   meta // belongs to whoever leads a group
+	head   head
 
-	head head
+	writing sync.Mutex // held by whoever leads a group; guards what follows
+	meta    meta
+	scratch scratch
 }
 
 var (
@@ -83,14 +90,18 @@ func Open(dir string, opts *Options) (*Store, error) {
 }
 
 // New returns the courier's store in a shared database, which the caller closes
-// after it. One database has one such store open at a time. Possible errors:
-// those of Open, and courier.ErrPoisoned and ErrClosed of db.
-func New(db *DB, _ *Options) (*Store, error) {
-	s := &Store{db: db}
-	if err := db.EnsureVersion(namespace, schemaVersion); err != nil {
+// after it. A second open one in the same database is courier.ErrLocked. Other
+// errors: those of Open, and courier.ErrPoisoned and ErrClosed of db.
+func New(db *DB, opts *Options) (*Store, error) {
+	s := &Store{db: db, log: slog.New(slog.DiscardHandler)}
+	if opts != nil && opts.Logger != nil {
+		s.log = opts.Logger
+	}
+	if err := db.Claim(namespace, schemaVersion); err != nil {
 		return nil, sentinels.Translate(err)
 	}
 	if _, err := db.Get(metaKey, s.meta.decode); err != nil {
+		db.Release(namespace)
 		return nil, sentinels.Translate(err)
 	}
 	s.head.last = s.meta.last
@@ -101,7 +112,13 @@ func New(db *DB, _ *Options) (*Store, error) {
 // Close closes the store, and the database if it is the store's own. It is
 // idempotent. Do not call it from within an iteration.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) || !s.own {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.writing.Lock() // the write in progress ends first
+	s.db.Release(namespace)
+	s.writing.Unlock()
+	if !s.own {
 		return nil
 	}
 	return sentinels.Translate(s.db.Close())
@@ -119,22 +136,30 @@ func (s *Store) Get(ctx context.Context, id courier.ID) (courier.Receipt, error)
 	if err := s.usable(ctx); err != nil {
 		return courier.Receipt{}, err
 	}
-	for tries := 0; ; tries++ {
-		seq, found, err := s.seq(id)
-		if err == nil && !found {
-			err = fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
-		}
-		if err != nil {
-			return courier.Receipt{}, err
-		}
-		r, found, err := s.find(seq)
-		if found || err != nil {
-			return r, err
-		}
-		if tries > 100 { // so it was not moved from under the search
-			return courier.Receipt{}, fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, id)
-		}
+	r, found, err := s.lookup(id)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
 	}
+	return r, err
+}
+
+// lookup returns the receipt, in whatever list. A damaged one is ErrCorrupt.
+func (s *Store) lookup(id courier.ID) (r courier.Receipt, found bool, err error) {
+	for range 100 {
+		seq, known, err := s.seq(id)
+		if !known || err != nil {
+			return r, false, err
+		}
+		r, found, err = s.find(seq)
+		if err == nil && found && r.ID != id {
+			err = fmt.Errorf("%w: the index has %v where %v is", courier.ErrCorrupt, id, r.ID)
+		}
+		if found || err != nil {
+			return r, found, err
+		}
+		// It was moved from under the search.
+	}
+	return r, false, fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, id)
 }
 
 func (s *Store) seq(id courier.ID) (seq uint64, found bool, err error) {
@@ -145,25 +170,33 @@ func (s *Store) seq(id courier.ID) (seq uint64, found bool, err error) {
 	return seq, found, sentinels.Translate(err)
 }
 
-// find looks for the record in each list.
+var lists = [...]courier.State{courier.Pending, courier.Acknowledged, courier.Dead}
+
+// find looks for the record in each list, and then among those kept aside.
 func (s *Store) find(seq uint64) (r courier.Receipt, found bool, err error) {
-	for _, state := range []courier.State{courier.Pending, courier.Acknowledged, courier.Dead} {
-		if r, found, err = s.record(place{state, seq}); found || err != nil {
-			break
+	for _, state := range lists {
+		key := place{state, seq}.key()
+		found, err = s.db.Get(key, func(v []byte) (err error) {
+			r, err = decodeRecord(key, v)
+			return err
+		})
+		if found || err != nil {
+			return r, found, sentinels.Translate(err)
 		}
 	}
-	return r, found, err
+	for _, state := range lists {
+		_, err := s.db.Get(asideKey(place{state, seq}.key()), func([]byte) error {
+			return fmt.Errorf("%w: record %d was kept aside", courier.ErrCorrupt, seq)
+		})
+		if err != nil {
+			return r, false, sentinels.Translate(err)
+		}
+	}
+	return r, false, nil
 }
 
-func (s *Store) record(p place) (r courier.Receipt, found bool, err error) {
-	found, err = s.db.Get(p.key(), func(v []byte) (err error) {
-		r, err = decodeRecord(v, p)
-		return err
-	})
-	return r, found, sentinels.Translate(err)
-}
-
-// List implements [courier.Store].
+// List implements [courier.Store]. A damaged record is no error: it is kept
+// aside, see [Store.Damaged].
 func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter.Seq2[courier.Receipt, error] {
 	return func(yield func(courier.Receipt, error) bool) {
 		if err := s.usable(ctx); err != nil {
@@ -185,7 +218,12 @@ func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter
 				err = s.usable(ctx)
 			}
 			if err == nil {
-				r, err = decodePair(pair)
+				var damage error
+				if r, damage = decodeRecord(pair.Key, pair.Value); damage != nil {
+					if err = s.setAside(ctx, pair, damage); err == nil {
+						continue
+					}
+				}
 			}
 			if err != nil {
 				yield(courier.Receipt{}, sentinels.Translate(err))
@@ -203,14 +241,6 @@ func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter
 			s.head.found(mark, mark.last+1)
 		}
 	}
-}
-
-func decodePair(pair kv.Pair) (courier.Receipt, error) {
-	p, err := decodeKey(pair.Key)
-	if err != nil {
-		return courier.Receipt{}, err
-	}
-	return decodeRecord(pair.Value, p)
 }
 
 // Count implements [courier.Store].

@@ -1,6 +1,7 @@
 package courierpebble
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -10,10 +11,11 @@ import (
 	"github.com/computemarket/computemarket/courier"
 )
 
-// write is one call of Append or Move, and its result.
+// write is one call of Append or Move, or a record to set aside, and its result.
 type write struct {
 	receipt *courier.Receipt // Append
 	moves   []courier.Move   // Move
+	damaged []byte           // the key of the record
 
 	stored  courier.Receipt
 	applied int
@@ -36,8 +38,8 @@ func (s *Store) Append(ctx context.Context, r courier.Receipt) (courier.Receipt,
 
 // Move implements [courier.Store].
 func (s *Store) Move(ctx context.Context, moves []courier.Move) (int, error) {
-	for _, m := range moves {
-		if err := m.Validate(); err != nil {
+	for i := range moves {
+		if err := moves[i].Validate(); err != nil {
 			return 0, err
 		}
 	}
@@ -57,11 +59,23 @@ func (s *Store) do(ctx context.Context, w *write) error {
 
 // run makes one batch of the writes that have gathered and commits it.
 func (s *Store) run(writes []*write) {
-	st := stage{store: s, meta: s.meta, batch: s.db.Batch(), touched: make(map[courier.ID]*courier.Receipt, sum(writes))}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.closed.Load() {
+		fail(writes, courier.ErrClosed)
+		return
+	}
+	st := stage{store: s, scratch: &s.scratch, meta: s.meta, batch: s.db.Batch()}
+	if len(writes) > 1 {
+		st.touched = make(map[courier.ID]stored, len(writes))
+	}
 	for _, w := range writes {
-		if w.receipt != nil {
+		switch {
+		case w.receipt != nil:
 			w.stored, w.err = st.append(w.receipt)
-		} else {
+		case w.damaged != nil:
+			w.applied, w.err = st.setAside(w.damaged)
+		default:
 			w.applied, w.err = st.move(w.moves)
 		}
 	}
@@ -71,50 +85,48 @@ func (s *Store) run(writes []*write) {
 	}
 	st.batch.Set(metaKey, st.meta.encode(), nil)
 	if err := sentinels.Translate(s.db.Commit(st.batch)); err != nil {
-		for _, w := range writes {
-			*w = write{err: err}
-		}
+		fail(writes, err)
 		return
 	}
 	s.meta = st.meta
 	s.head.committed(s.meta.last, st.requeued)
 }
 
-func sum(writes []*write) (n int) {
+func fail(writes []*write, err error) {
 	for _, w := range writes {
-		n += w.weight()
+		*w = write{err: err}
 	}
-	return n
 }
 
 // stage is a batch in the making.
 type stage struct {
+	*scratch
 	store   *Store
 	meta    meta
 	batch   *pebble.Batch
-	touched map[courier.ID]*courier.Receipt // as the batch leaves them; nil when gone
-	buf     []byte
+	touched map[courier.ID]stored // by this batch; nil if it is of one write
+	aside   map[string]bool       // keys of records set aside by this batch
 
 	requeued uint64 // the lowest seq that comes back to the pending list, or 0
 }
 
+// stored is a record and where it is; nil when gone.
+type stored struct {
+	place
+	record
+}
+
+// touch remembers what the batch makes of a receipt, for the writes after this.
+func (st *stage) touch(id courier.ID, p place, rec []byte) {
+	if st.touched != nil {
+		st.touched[id] = stored{p, bytes.Clone(rec)}
+	}
+}
+
 func (st *stage) append(r *courier.Receipt) (courier.Receipt, error) {
-	old, known := st.touched[r.ID]
-	if !known {
-		seq, found, err := st.store.seq(r.ID)
-		if err != nil {
-			return courier.Receipt{}, err
-		}
-		if found {
-			stored, found, err := st.store.find(seq)
-			if err == nil && !found {
-				err = fmt.Errorf("%w: receipt %v points nowhere", courier.ErrCorrupt, r.ID)
-			}
-			if err != nil {
-				return courier.Receipt{}, err
-			}
-			old = &stored
-		}
+	old, err := st.lookup(r.ID)
+	if err != nil {
+		return courier.Receipt{}, err
 	}
 	if old != nil {
 		if !old.Same(*r) {
@@ -123,127 +135,81 @@ func (st *stage) append(r *courier.Receipt) (courier.Receipt, error) {
 		return *old, nil
 	}
 	st.meta.last++
+	st.meta.counts.Pending++
 	n := *r
 	n.Seq, n.State, n.Since, n.Cause, n.Reason = st.meta.last, courier.Pending, r.SentAt, 0, ""
-	st.put(&n)
+	st.buf = appendPair(st.buf[:0], &n)
+	st.batch.Set(st.buf[:recordKey], st.buf[recordKey:], nil)
+	st.touch(n.ID, place{n.State, n.Seq}, st.buf[recordKey:])
 	st.buf = binary.BigEndian.AppendUint64(st.buf[:0], n.Seq)
 	st.batch.Set(idKey(n.ID), st.buf, nil)
 	if n.Carried {
-		st.batch.Set(bundleIDKey(&n), nil, nil)
+		st.batch.Set(bundleIDKey(n.Bundle, n.ID), nil, nil)
 	}
 	return n, nil
 }
 
+// lookup returns the receipt as the batch leaves it, or nil.
+func (st *stage) lookup(id courier.ID) (*courier.Receipt, error) {
+	now, known := st.touched[id]
+	if known && now.record == nil {
+		return nil, nil
+	}
+	if known {
+		r, err := decodeRecord(now.key(), now.record)
+		return &r, err
+	}
+	r, found, err := st.store.lookup(id)
+	if !found || err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
 func (st *stage) move(moves []courier.Move) (applied int, err error) {
-	from, err := st.current(moves) // all of them first: an error leaves the batch as it was
+	found, err := st.current(moves) // all of them first: an error leaves the batch as it was
 	if err != nil {
 		return 0, err
 	}
-	for i := range moves {
-		m, r := &moves[i], from[i]
-		if r == nil {
-			continue
+	for i, rec := range found {
+		m := &moves[st.order[i]]
+		from, to := at(m), place{m.To, m.Receipt.Seq}
+		id := m.Receipt.ID
+		if now, known := st.touched[id]; known {
+			rec = nil
+			if now.place == from {
+				rec = now.record
+			}
 		}
-		if now, known := st.touched[r.ID]; known && now != r {
-			continue // twice in this call
+		if rec == nil {
+			continue
 		}
 		applied++
-		needed := r.State != courier.Acknowledged
-		st.batch.Delete(place{r.State, r.Seq}.key(), nil)
-		*st.meta.count(r.State)--
+		st.buf = from.appendKey(st.buf[:0])
+		st.batch.Delete(st.buf, nil)
+		*st.meta.count(from.state)--
 		if m.To == courier.Gone {
-			st.batch.Delete(idKey(r.ID), nil)
-			st.touched[r.ID] = nil
+			st.batch.Delete(idKey(id), nil)
+			st.touch(id, to, nil)
 		} else {
-			n := *r
-			n.State, n.Since, n.Cause, n.Reason = m.To, m.At, 0, ""
-			if m.To == courier.Dead {
-				n.Cause, n.Reason = m.Cause, m.Reason
-			}
-			st.put(&n)
-			if m.To == courier.Pending && (st.requeued == 0 || n.Seq < st.requeued) {
-				st.requeued = n.Seq
+			st.buf = rec.appendMoved(st.buf[:0], m)
+			st.batch.Set(st.buf[:recordKey], st.buf[recordKey:], nil)
+			*st.meta.count(m.To)++
+			st.touch(id, to, st.buf[recordKey:])
+			if m.To == courier.Pending && (st.requeued == 0 || to.seq < st.requeued) {
+				st.requeued = to.seq
 			}
 		}
-		needs := m.To == courier.Pending || m.To == courier.Dead
-		if !r.Carried {
+		if !rec.carried() {
 			continue
 		}
+		needed := from.state != courier.Acknowledged
+		needs := m.To == courier.Pending || m.To == courier.Dead
 		if needed && !needs {
-			st.batch.Delete(bundleIDKey(r), nil)
+			st.batch.Delete(bundleIDKey(rec.bundle(), id), nil)
 		} else if needs && !needed {
-			st.batch.Set(bundleIDKey(r), nil, nil)
+			st.batch.Set(bundleIDKey(rec.bundle(), id), nil, nil)
 		}
 	}
 	return applied, nil
-}
-
-// current returns for each move its receipt, if it still is where it was, or nil.
-func (st *stage) current(moves []courier.Move) ([]*courier.Receipt, error) {
-	from := make([]*courier.Receipt, len(moves))
-	type key struct {
-		place
-		id courier.ID
-	}
-	wanted := make(map[key]int, len(moves))
-	var lo, hi place
-	for i := range moves {
-		r := &moves[i].Receipt
-		if now, known := st.touched[r.ID]; known {
-			if now != nil && now.State == r.State && now.Seq == r.Seq {
-				from[i] = now
-			}
-			continue
-		}
-		p := place{r.State, r.Seq}
-		if len(wanted) == 0 || p.before(lo) {
-			lo = p
-		}
-		if len(wanted) == 0 || hi.before(p) {
-			hi = p
-		}
-		if _, twice := wanted[key{p, r.ID}]; !twice {
-			wanted[key{p, r.ID}] = i
-		}
-	}
-	take := func(r courier.Receipt) {
-		if i, ok := wanted[key{place{r.State, r.Seq}, r.ID}]; ok {
-			from[i] = &r
-		}
-	}
-	// A flush moves neighbours: one walk finds them for a tenth of the time.
-	if lo.state == hi.state && hi.seq-lo.seq < 4*uint64(len(wanted)) {
-		for pair, err := range st.store.db.Scan(lo.key(), append(hi.key(), 0)) {
-			var r courier.Receipt
-			if err == nil {
-				r, err = decodePair(pair)
-			}
-			if err != nil {
-				return nil, sentinels.Translate(err)
-			}
-			take(r)
-		}
-		return from, nil
-	}
-	for k := range wanted {
-		r, found, err := st.store.record(k.place)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			take(r)
-		}
-	}
-	return from, nil
-}
-
-// put writes r to its list.
-func (st *stage) put(r *courier.Receipt) {
-	*st.meta.count(r.State)++
-	p := place{r.State, r.Seq}
-	st.buf = p.appendKey(st.buf[:0])
-	key := len(st.buf)
-	st.buf = appendRecord(st.buf, r)
-	st.batch.Set(st.buf[:key], st.buf[key:], nil)
-	st.touched[r.ID] = r
 }

@@ -159,18 +159,14 @@ func (db *DB) Claim(namespace byte, version uint16) error {
 	if _, taken := db.claims.LoadOrStore(namespace, true); taken {
 		return fmt.Errorf("%w: namespace %q has an open store", ErrLocked, namespace)
 	}
-	if err := db.EnsureVersion(namespace, version); err != nil {
+	err := db.ensureVersion(namespace, version)
+	if err != nil {
 		db.Release(namespace)
-		return err
 	}
-	return nil
+	return err
 }
 
-// Release gives a namespace back.
-func (db *DB) Release(namespace byte) { db.claims.Delete(namespace) }
-
-// EnsureVersion is the part of Claim that concerns the schema version.
-func (db *DB) EnsureVersion(namespace byte, version uint16) error {
+func (db *DB) ensureVersion(namespace byte, version uint16) error {
 	key := []byte{namespace, 0}
 	found, err := db.Get(key, func(v []byte) error {
 		if len(v) != 2 {
@@ -188,6 +184,9 @@ func (db *DB) EnsureVersion(namespace byte, version uint16) error {
 	b.Set(key, binary.BigEndian.AppendUint16(nil, version), nil)
 	return db.Commit(b)
 }
+
+// Release gives a namespace back.
+func (db *DB) Release(namespace byte) { db.claims.Delete(namespace) }
 
 // Sentinels names this package's errors in the words of a store.
 type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version error }
