@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -28,8 +28,8 @@ type cli struct {
 	ctx      context.Context
 	dir      string
 	json     bool
-	out      io.Writer
-	progress io.Writer
+	out, err io.Writer
+	progress io.Writer // of what takes long
 }
 
 // call calls a method and prints its result: as JSON, or by show.
@@ -121,13 +121,10 @@ func (t tokenClient) Do(r *http.Request) (*http.Response, error) {
 type table struct{ w *tabwriter.Writer }
 
 func (t *table) row(cells ...any) {
-	var line bytes.Buffer
+	texts := make([]string, len(cells))
 	for i, c := range cells {
-		if i > 0 {
-			line.WriteByte('\t')
-		}
-		fmt.Fprint(&line, c)
+		texts[i] = fmt.Sprint(c)
 	}
-	line.WriteByte('\n')
-	t.w.Write(line.Bytes())
+	line := strings.TrimRight(strings.Join(texts, "\t"), "\t") // a last cell is not padded
+	fmt.Fprintln(t.w, line)
 }

@@ -58,7 +58,7 @@ func (f flushCommand) Run(c *cli) error {
 			t.row("remaining", r.Remaining)
 		})
 		if err == nil && r.Failed > 0 {
-			err = fmt.Errorf("%d bundles were not taken and stay pending: flush again later", r.Failed)
+			err = fmt.Errorf("the peer did not take %d of them, which stay pending: flush again later", r.Failed)
 		}
 		return err
 	})

@@ -53,7 +53,7 @@ func TestPeerDown(t *testing.T) {
 	do(t, dir, "compute", "courier", "send", sample, "alice") // on the data dir
 	n := startNode(t, dir)
 	_, errs, code := tryDo(t, dir, "compute", "courier", "flush")
-	if code != 1 || !strings.Contains(errs, "1 bundles were not taken") {
+	if code != 1 || !strings.Contains(errs, "did not take 1 of them") {
 		t.Fatalf("exit %d %s", code, errs)
 	}
 	values, _ := scrape(t, n.addr)

@@ -24,7 +24,7 @@ func main() {
 }
 
 type commands struct {
-	DataDir string `help:"The node's folder." default:"node-data" type:"path"`
+	DataDir string `short:"d" help:"The node's folder." default:"node-data"`
 	JSON    bool   `help:"Print JSON." name:"json"`
 
 	Run  runCommand  `cmd:"" help:"Run the node. The first start writes config.toml and the tokens."`
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "node: %v\n", err)
 		return 2
 	}
-	err = parsed.Run(&cli{ctx: ctx, dir: c.DataDir, json: c.JSON, out: stdout, progress: stderr})
+	err = parsed.Run(&cli{ctx: ctx, dir: c.DataDir, json: c.JSON, out: stdout, err: stderr, progress: terminal(stderr)})
 	if err != nil {
 		for line := range strings.Lines(strings.TrimSpace(err.Error())) {
 			fmt.Fprintf(stderr, "node: %s\n", strings.TrimRight(line, "\n"))
@@ -92,6 +92,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// terminal is w if a person looks at it, and else discards.
+func terminal(w io.Writer) io.Writer {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return w
+		}
+	}
+	return io.Discard
 }
 
 type runCommand struct{}
@@ -105,7 +115,7 @@ func (runCommand) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(c.progress, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cfg.LogLevel}))
 	if made {
 		log.Info("wrote " + configName)
 	}

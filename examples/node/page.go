@@ -129,8 +129,8 @@ func (h *history) observe(b priceboard.Bands, ok bool) {
 	h.points = append(h.points, b)
 }
 
-// chart draws the quartiles as a band and the median as a line, the newest at
-// the right.
+// chart draws the quartiles as a band and the median as a line, from the oldest
+// at the left to the newest at the right.
 func (h *history) chart() template.HTML {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -141,10 +141,9 @@ func (h *history) chart() template.HTML {
 	for _, p := range h.points {
 		low, high = min(low, p.P25), max(high, p.P75)
 	}
-	const width, height, margin = 600.0, 120.0, 6.0
+	const width, height, margin = 600.0, 110.0, 6.0
 	at := func(i int, price uint64) string {
-		x := width - float64(len(h.points)-1-i)*width/(historyPoints-1)
-		y := height / 2
+		x, y := float64(i)*width/float64(len(h.points)-1), height/2
 		if high > low {
 			y = height - margin - (height-2*margin)*float64(price-low)/float64(high-low)
 		}
@@ -158,7 +157,9 @@ func (h *history) chart() template.HTML {
 	for i := len(h.points) - 1; i >= 0; i-- {
 		area.WriteString(at(i, h.points[i].P25))
 	}
-	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %g %g" role="img" aria-label="bands over the last %v, from %d to %d">`+
-		`<polygon class="band" points="%s"/><polyline class="median" points="%s"/></svg>`,
-		width, height, historyPoints*watchEvery, low, high, area.String(), line.String()))
+	span := time.Duration(len(h.points)-1) * watchEvery
+	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %g %g" role="img" aria-label="price bands over time">`+
+		`<polygon class="band" points="%s"/><polyline class="median" points="%s"/></svg>`+
+		`<small>the last %v, from %d to %d credits</small>`,
+		width, height, area.String(), line.String(), span, low, high))
 }
