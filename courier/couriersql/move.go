@@ -21,7 +21,7 @@ func (s *Store) Move(ctx context.Context, moves []courier.Move) (applied int, er
 	if len(moves) == 0 {
 		return 0, nil
 	}
-	err = sqldb.Run(ctx, s.db, func(tx *sql.Tx) error {
+	err = sqldb.Run(ctx, s.db, sqldb.Idle, func(tx *sql.Tx) error {
 		places, err := lock(ctx, tx, moves)
 		if err != nil {
 			return err

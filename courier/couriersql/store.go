@@ -46,7 +46,7 @@ func (s *Store) Append(ctx context.Context, r courier.Receipt) (courier.Receipt,
 	r.SentAt = micros(r.SentAt)
 	r.State, r.Since, r.Cause, r.Reason = courier.Pending, r.SentAt, 0, ""
 	var old courier.Receipt
-	err := sqldb.Run(ctx, s.db, func(tx *sql.Tx) error {
+	err := sqldb.Run(ctx, s.db, sqldb.Idle, func(tx *sql.Tx) error {
 		// The row is locked until the commit, so numbers appear in their order.
 		if err := tx.QueryRowContext(ctx, `UPDATE courier_log SET last_seq = last_seq + 1, pending = pending + 1
 			WHERE id = 1 RETURNING last_seq`).Scan(&r.Seq); err != nil {

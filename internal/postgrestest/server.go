@@ -152,7 +152,7 @@ func (s *Server) Run() error {
 	s.cmd = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "max_connections=200", "-c", "log_lock_waits=on", "-c", "shared_buffers=256MB",
-		"-c", "max_wal_size=4GB")
+		"-c", "max_wal_size=4GB", "-c", "recovery_init_sync_method=syncfs")
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		return err
@@ -206,20 +206,31 @@ func (s *Server) Kill() {
 		return
 	}
 	s.cmd.Process.Signal(syscall.SIGSTOP) // it starts no more
-	for _, pid := range children(s.cmd.Process.Pid) {
-		syscall.Kill(pid, syscall.SIGKILL)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		pids := children(s.cmd.Process.Pid)
+		if len(pids) == 0 {
+			break
+		}
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		<-tick.C
 	}
 	s.signal(syscall.SIGKILL)
 }
 
-// children returns the processes that pid has started. Each of them is in a
-// process group of its own.
+// children returns the processes that pid has started and that have not ended.
+// Each of them is in a process group of its own.
 func children(pid int) (pids []int) {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
 		b, _ := os.ReadFile(list)
 		for field := range strings.FieldsSeq(string(b)) {
-			if n, err := strconv.Atoi(field); err == nil {
+			stat, err := os.ReadFile("/proc/" + field + "/stat")
+			_, state, _ := strings.Cut(string(stat), ") ")
+			if n, aerr := strconv.Atoi(field); err == nil && aerr == nil && !strings.HasPrefix(state, "Z") {
 				pids = append(pids, n)
 			}
 		}

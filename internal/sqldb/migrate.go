@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Schema is the tables of a component in all their versions: step i leads from
@@ -17,7 +18,7 @@ type Schema struct {
 // Migrate brings the tables to the newest version. It may be called by many
 // nodes at once. Possible errors: ErrNewer, and those of Run.
 func (s Schema) Migrate(ctx context.Context, db *sql.DB) error {
-	return Run(ctx, db, func(tx *sql.Tx) error {
+	return Run(ctx, db, time.Minute, func(tx *sql.Tx) error {
 		version, err := s.lock(ctx, tx)
 		if err != nil {
 			return raced(err)

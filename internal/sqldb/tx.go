@@ -4,8 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"math/rand/v2"
+	"strconv"
 	"time"
 )
+
+// Idle is how long a transaction may do nothing, unless its user says otherwise.
+const Idle = 10 * time.Second
 
 const (
 	maxTries   = 12
@@ -19,11 +23,14 @@ const (
 // ErrAgain it is rolled back and f is called again, a bounded number of times
 // and ever later.
 //
+// idle bounds how long the server keeps the locks of a process that is paused
+// between two statements; Idle will do.
+//
 // The error is that of ctx, ErrUnknown, ErrClosed, that of f, or the driver's.
 // Unless it is ErrUnknown, nothing was written.
-func Run(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+func Run(ctx context.Context, db *sql.DB, idle time.Duration, f func(*sql.Tx) error) error {
 	for try := 0; ; try++ {
-		err := once(ctx, db, f)
+		err := once(ctx, db, idle, f)
 		if !retryable(err) || try == maxTries {
 			return Translate(ctx, err)
 		}
@@ -33,7 +40,7 @@ func Run(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 	}
 }
 
-func once(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
+func once(ctx context.Context, db *sql.DB, idle time.Duration, f func(*sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -42,6 +49,10 @@ func once(ctx context.Context, db *sql.DB, f func(*sql.Tx) error) error {
 		return err
 	}
 	defer tx.Rollback() // does nothing after a commit
+	if _, err := tx.ExecContext(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`,
+		strconv.FormatInt(max(idle.Milliseconds(), 1), 10)); err != nil {
+		return err
+	}
 	if err := f(tx); err != nil {
 		return err
 	}

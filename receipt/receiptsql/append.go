@@ -20,7 +20,7 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 		return []receipt.Status{}, nil
 	}
 	var statuses []receipt.Status
-	err := sqldb.Run(ctx, s.db, func(tx *sql.Tx) (err error) {
+	err := sqldb.Run(ctx, s.db, sqldb.Idle, func(tx *sql.Tx) (err error) {
 		statuses, err = s.append(ctx, tx, receipts)
 		return err
 	})

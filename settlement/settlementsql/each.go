@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/computemarket/computemarket/internal/sqldb"
 	"github.com/computemarket/computemarket/settlement"
@@ -18,7 +19,7 @@ func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) 
 	// What was applied once stays so: it need not be read again in another try.
 	known := map[settlement.ID]settlement.Transfer{}
 	present := false // some of them were applied before
-	err := sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
+	err := sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
 		epoch, err := l.checkFence(ctx, tx)
 		if err != nil {
 			return err
@@ -58,6 +59,15 @@ func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) 
 		return nil, err
 	}
 	return results, refusal
+}
+
+// idle is how long a process that was paused in a transaction can keep others
+// from taking over.
+func (l *Ledger) idle() time.Duration {
+	if l.fence == nil {
+		return sqldb.Idle
+	}
+	return l.fence.opts.Lease
 }
 
 // epoch is 0 without a fence.

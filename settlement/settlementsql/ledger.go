@@ -58,7 +58,7 @@ func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, e
 }
 
 func (l *Ledger) ensureIssuer(ctx context.Context) error {
-	return sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
+	return sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
 		name := sqldb.Text(l.issuer)
 		if _, err := tx.ExecContext(ctx, `INSERT INTO ledger (id, issuer) VALUES (1, $1) ON CONFLICT (id) DO NOTHING`, name); err != nil {
 			return err

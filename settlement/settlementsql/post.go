@@ -213,7 +213,7 @@ func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, 
 	}
 	args := append(insertArgs(sortedByID(transfers), epoch), name.String(), net.String(), least.String(), most.String(),
 		fences, len(flows), len(transfers))
-	return sqldb.Run(ctx, l.db, func(tx *sql.Tx) error {
+	return sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
 		return judge(tx.QueryRowContext(ctx, evenSQL, args...).Scan(counts...))
 	})
 }

@@ -106,7 +106,7 @@ func (s *Store) tryAcquire(ctx context.Context) (state settlement.State, wait ti
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var revision int64
-	err = sqldb.Run(ctx, s.db, func(tx *sql.Tx) error {
+	err = sqldb.Run(ctx, s.db, s.opts.Lease, func(tx *sql.Tx) error {
 		var micros int64
 		row := tx.QueryRowContext(ctx, `SELECT revision, holder,
 				CAST(EXTRACT(EPOCH FROM lease_until - clock_timestamp()) * 1000000 AS BIGINT), `+stateColumns+`
@@ -225,7 +225,7 @@ func (s *Store) save(ctx context.Context, state settlement.State, put []settleme
 
 // look reads the revision, after whoever is still writing the row has ended.
 func (s *Store) look(ctx context.Context, epoch uint64) (revision int64, err error) {
-	err = sqldb.Run(ctx, s.db, func(tx *sql.Tx) error {
+	err = sqldb.Run(ctx, s.db, s.opts.Lease, func(tx *sql.Tx) error {
 		var latest int64
 		err := tx.QueryRowContext(ctx, `SELECT revision, epoch FROM settlement_state WHERE id = 1 FOR UPDATE`).Scan(&revision, &latest)
 		if err == nil && uint64(latest) != epoch {
@@ -249,7 +249,7 @@ func (s *Store) write(ctx context.Context, state settlement.State, put []settlem
 		}
 		return err
 	}
-	return sqldb.Run(ctx, s.db, func(tx *sql.Tx) error {
+	return sqldb.Run(ctx, s.db, s.opts.Lease, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, updateState, args...)
 		if err != nil {
 			return err
