@@ -151,7 +151,7 @@ func (s *Server) Run() error {
 	defer log.Close()
 	s.cmd = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-		"-c", "max_connections=200", "-c", "log_lock_waits=on", "-c", "shared_buffers=256MB",
+		"-c", "max_connections=200", "-c", "deadlock_timeout=50ms", "-c", "log_lock_waits=on", "-c", "shared_buffers=256MB",
 		"-c", "max_wal_size=4GB", "-c", "recovery_init_sync_method=syncfs")
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
