@@ -15,22 +15,25 @@ type Forwarder interface {
 	// already: one receipt may come more than once, always with the same ID.
 	// [ErrRejected] says that it will never be taken; after any other error it
 	// is tried again. Forward returns soon when ctx ends, and does not use
-	// bundle after that. bundle is nil unless r.Carried; else r.Size bytes, of which the last Read fails when they are not those of
-	// r.Bundle. Forward is called from several goroutines at once.
+	// bundle after that; ctx need not end when Forward returns. bundle is nil
+	// unless r.Carried; else r.Size bytes, of which the last Read fails when
+	// they are not those of r.Bundle. Forward is called from several goroutines
+	// at once.
 	Forward(ctx context.Context, r Receipt, bundle io.Reader) error
 }
 
 var errTimeout = errors.New("courier: the peer hangs")
 
-// attempt forwards r once.
-func (c *Courier) attempt(ctx context.Context, f Forwarder, r Receipt) error {
+// deliver hands r to the forwarder once, with its bundle if it has one.
+func (w *worker) deliver(r *Receipt) error {
 	if !r.Carried {
-		return c.forward(ctx, f, r, nil)
+		return w.forward(r, nil)
 	}
-	if c.opts.Bundles == nil {
+	bundles := w.fl.c.opts.Bundles
+	if bundles == nil {
 		return storeError{fmt.Errorf("%w: the bundle of %v is carried, but no Bundles are given", ErrInvalid, r.ID)}
 	}
-	src, err := c.opts.Bundles.Open(ctx, r.Bundle)
+	src, err := bundles.Open(w.ctx, r.Bundle)
 	if errors.Is(err, ErrNotFound) {
 		return damage{err}
 	}
@@ -38,30 +41,36 @@ func (c *Courier) attempt(ctx context.Context, f Forwarder, r Receipt) error {
 		return storeError{err}
 	}
 	defer src.Close()
-	v := newVerifier(src, r)
-	err = c.forward(ctx, f, r, v)
+	v := newVerifier(src, *r)
+	err = w.forward(r, v)
 	if err != nil && errors.Is(v.err, ErrMismatch) {
 		return damage{v.err} // whatever the peer made of it
 	}
 	return err
 }
 
-func (c *Courier) forward(ctx context.Context, f Forwarder, r Receipt, bundle io.Reader) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	idle := time.AfterFunc(c.opts.Timeout, func() { cancel(errTimeout) })
-	defer idle.Stop()
+// forward calls the forwarder under the timeout.
+func (w *worker) forward(r *Receipt, bundle io.Reader) error {
+	opts := &w.fl.c.opts
 	if bundle != nil {
-		bundle = &alive{bundle, idle, c.opts.Timeout}
+		bundle = &alive{bundle, w}
 	}
-	c.opts.Metrics.Attempt()
-	err := f.Forward(ctx, r, bundle)
+	opts.Metrics.Attempt()
+	w.moved.Store(w.fl.clock())
+	err := w.fl.forwarder.Forward(w.ctx, *r, bundle)
+	late := w.moved.Swap(noAttempt) == hung
+	if late {
+		w.fl.mu.Lock() // the watch has cancelled
+		w.renew()
+		w.fl.mu.Unlock()
+	}
 	if err == nil {
 		return nil
 	}
-	c.opts.Metrics.Failure()
-	if context.Cause(ctx) == errTimeout {
-		return fmt.Errorf("%w: %w", errTimeout, err)
+	opts.Metrics.Failure()
+	opts.Logger.Debug("attempt failed", "id", r.ID, "err", err)
+	if late {
+		err = fmt.Errorf("%w: %w", errTimeout, err)
 	}
 	return err
 }
@@ -69,14 +78,13 @@ func (c *Courier) forward(ctx context.Context, f Forwarder, r Receipt, bundle io
 // alive puts off the timeout at each Read that finds something.
 type alive struct {
 	io.Reader
-	idle    *time.Timer
-	timeout time.Duration
+	w *worker
 }
 
 func (a *alive) Read(p []byte) (int, error) {
 	n, err := a.Reader.Read(p)
-	if n > 0 && a.idle.Stop() { // not if it has ended the attempt already
-		a.idle.Reset(a.timeout)
+	if moved := a.w.moved.Load(); n > 0 && moved > 0 {
+		a.w.moved.CompareAndSwap(moved, a.w.fl.clock()) // not if it has ended the attempt
 	}
 	return n, err
 }

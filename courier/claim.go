@@ -2,7 +2,7 @@ package courier
 
 import "errors"
 
-// Flushes at once agree on who forwards a receipt: the one that claims its ID
+// Flushes at once agree on who forwards a receipt: the one that claims its Seq
 // first, until the outcome is in the store. A flush that was never alone also
 // looks the receipt up once it has claimed it, since the other may have settled
 // it after this one's iteration began.
@@ -28,9 +28,9 @@ func (c *Courier) leave(fl *flush) {
 func (fl *flush) claim(r *Receipt) (bool, error) {
 	c := fl.c
 	c.mu.Lock()
-	_, taken := c.claimed[r.ID]
+	_, taken := c.claimed[r.Seq]
 	if !taken {
-		c.claimed[r.ID] = struct{}{}
+		c.claimed[r.Seq] = struct{}{}
 	}
 	shared := fl.shared
 	c.mu.Unlock()
@@ -42,15 +42,19 @@ func (fl *flush) claim(r *Receipt) (bool, error) {
 		*r = now
 		return true, nil
 	}
-	c.unclaim(r.ID)
+	c.mu.Lock()
+	delete(c.claimed, r.Seq)
+	c.mu.Unlock()
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
 	return false, err
 }
 
-func (c *Courier) unclaim(id ID) {
+func (c *Courier) unclaim(tries ...*try) {
 	c.mu.Lock()
-	delete(c.claimed, id)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	for _, t := range tries {
+		delete(c.claimed, t.receipt.Seq)
+	}
 }

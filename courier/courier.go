@@ -24,7 +24,7 @@ type Courier struct {
 	pins  pins
 
 	mu      sync.Mutex
-	claimed map[ID]struct{} // by a flush in progress
+	claimed map[uint64]struct{} // Seqs, by a flush in progress
 	flushes map[*flush]struct{}
 	resume  atomic.Uint64 // where the next flush begins: the last stopped early there
 }
@@ -38,7 +38,7 @@ func New(s Store, opts *Options) (*Courier, error) {
 	if s == nil {
 		return nil, fmt.Errorf("%w: no store", ErrInvalid)
 	}
-	c := &Courier{store: s, opts: o, claimed: map[ID]struct{}{}, flushes: map[*flush]struct{}{}}
+	c := &Courier{store: s, opts: o, claimed: map[uint64]struct{}{}, flushes: map[*flush]struct{}{}}
 	if o.Bundles != nil {
 		var ok bool
 		if c.index, ok = s.(BundleIndex); !ok {

@@ -1,7 +1,6 @@
 package courier
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -38,23 +37,19 @@ func (c *Courier) Flush(ctx context.Context, f Forwarder) (Report, error) {
 	if f == nil {
 		return Report{}, fmt.Errorf("%w: no forwarder", ErrInvalid)
 	}
-	fl := &flush{
-		c: c, ctx: ctx, forwarder: f,
-		jobs:      make(chan try, c.opts.Concurrency),
-		results:   make(chan result, c.opts.Concurrency),
-		committed: make(chan commit, 1),
-		retry:     time.NewTimer(time.Hour),
-	}
-	defer fl.retry.Stop()
+	fl := newFlush(ctx, c, f)
 	c.enter(fl)
 	defer c.leave(fl)
-
-	next, stop := iter.Pull2(fl.pending())
-	fl.next = next
-	fl.run()
-	stop()
-	close(fl.jobs)
-	fl.workers.Wait()
+	if err := ctx.Err(); err != nil {
+		fl.err = err
+	} else {
+		fl.helpers.Go(fl.scan)
+		fl.helpers.Go(fl.watch)
+		fl.settleAll()
+		close(fl.finished)
+		fl.helpers.Wait()
+		c.resume.Store(fl.resume())
+	}
 	counts, err := c.store.Count(context.WithoutCancel(ctx))
 	fl.report.Remaining = counts.Pending
 	if fl.err != nil {
@@ -63,188 +58,263 @@ func (c *Courier) Flush(ctx context.Context, f Forwarder) (Report, error) {
 	return fl.report, err
 }
 
-// flush is one call of Flush. Its fields belong to that call's goroutine.
+// scanRun is how many receipts the scan hands over at a time. It is at most two
+// such runs ahead of the workers.
+const scanRun = 64
+
+// flush is one call of Flush: a scan of the pending list, workers that attempt,
+// a watch over time, and the caller's own goroutine, which settles. One lock
+// guards what they share, and nobody blocks who holds it.
 type flush struct {
 	c         *Courier
 	ctx       context.Context
 	forwarder Forwarder
-	next      func() (Receipt, error, bool)
-	listed    bool // next has ended
+	began     time.Time
 	shared    bool // there was another flush meanwhile; guarded by c.mu
+	helpers   sync.WaitGroup
+	finished  chan struct{}
 
-	jobs     chan try    // attempts for the workers, with room for all
-	results  chan result // of attempts
-	inFlight int         // attempts
-	working  int         // workers, as many as attempts were ever in flight
-	workers  sync.WaitGroup
-	waiting  waiting     // for their next attempt
-	retry    *time.Timer // when the first of them is due
+	mu      sync.Mutex // guards the rest
+	idle    sync.Cond  // workers wait for a receipt
+	room    sync.Cond  // the scan waits for the queue to get short
+	outcome sync.Cond  // Flush waits for one, or for the end
 
-	group      []outcome   // to be settled next
-	committed  chan commit // the group before
-	committing bool
+	queue  []*try // queue[head:] is from the scan, still to be attempted
+	head   int
+	listed bool   // the scan has ended
+	seq    uint64 // the last that was taken from the queue
+
+	workers  []*worker
+	sleeping int  // workers
+	waking   bool // one of them has been told to look for a receipt
+	inFlight int  // receipts that workers have in hand
+	over     bool // no more will come
+
+	waiting waiting     // for their next attempt
+	due     []*try      // whose time has come
+	retry   *time.Timer // for the next of waiting
+
+	group []*try // to be settled
+	free  []*try // to be used again
 
 	failedFirst int // receipts in a row that failed at first, see StopAfter
 	report      Report
 	err         error // why no more attempts begin
+
+	moves []Move // settle's memory, not shared
 }
 
-// A try is a receipt that has been attempted n times.
+// A try is a receipt on its way through a flush.
 type try struct {
 	receipt Receipt
-	n       int
-	due     time.Time
+	n       int       // attempts
+	due     time.Time // when the next one is
+
+	to     State // where it goes, Acknowledged or Dead, when it need not be tried again
+	cause  Cause
+	reason string
 }
 
-type result struct {
-	try try
-	err error
+func newFlush(ctx context.Context, c *Courier, f Forwarder) *flush {
+	fl := &flush{c: c, ctx: ctx, forwarder: f, began: time.Now(), finished: make(chan struct{})}
+	fl.idle.L, fl.room.L, fl.outcome.L = &fl.mu, &fl.mu, &fl.mu
+	fl.retry = time.NewTimer(time.Hour)
+	fl.retry.Stop()
+	return fl
 }
 
-type commit struct {
-	group, settled []outcome
-	err            error
-}
-
-// run is the loop of a flush: it starts attempts and commits and hears of their
-// ends.
-func (fl *flush) run() {
-	done := fl.ctx.Done()
-	if fl.ctx.Err() != nil {
-		fl.stop(fl.ctx.Err())
-		return
-	}
-	for {
-		fl.commit() // first, to make room
-		for fl.begin() {
+// scan walks the pending list and feeds the workers.
+func (fl *flush) scan() {
+	var err error
+	run, n := fl.feed(nil), 0 // the first n of run are filled
+	for r, e := range fl.pending() {
+		if err = e; err != nil || run == nil {
+			break
 		}
-		fl.commit()
-		if fl.inFlight == 0 && !fl.committing && len(fl.waiting) == 0 {
+		run[n].receipt = r
+		if n++; n == len(run) {
+			run, n = fl.feed(run), 0
+		}
+	}
+	if run != nil {
+		fl.feed(run[:n])
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.listed = true
+	fl.outcome.Signal()
+	if err != nil {
+		fl.stop(err)
+	}
+}
+
+// feed queues run, and returns as many blank tries as the next one may have, or
+// nil when no more attempts will begin.
+func (fl *flush) feed(run []*try) []*try {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for len(fl.queue)-fl.head > scanRun && fl.err == nil {
+		fl.room.Wait()
+	}
+	if fl.err != nil {
+		return nil
+	}
+	fl.queue = append(fl.queue[:0], fl.queue[fl.head:]...)
+	fl.head = 0
+	fl.queue = append(fl.queue, run...)
+	fl.wake()
+	run = run[:0]
+	for range scanRun {
+		t := new(try)
+		if last := len(fl.free) - 1; last >= 0 {
+			t, fl.free = fl.free[last], fl.free[:last]
+			*t = try{}
+		}
+		run = append(run, t)
+	}
+	return run
+}
+
+// pending yields the pending receipts from where the last flush stopped to the
+// end, then those before.
+func (fl *flush) pending() iter.Seq2[Receipt, error] {
+	return func(yield func(Receipt, error) bool) {
+		from := fl.c.resume.Load()
+		for r, err := range fl.c.store.List(fl.ctx, Pending, from) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		if from == 0 {
 			return
 		}
-		var due <-chan time.Time
-		if len(fl.waiting) > 0 && fl.room() {
-			fl.retry.Reset(time.Until(fl.waiting[0].due))
-			due = fl.retry.C
-		}
-		select {
-		case r := <-fl.results:
-			fl.inFlight--
-			fl.attempted(r)
-		case c := <-fl.committed:
-			fl.committing = false
-			fl.settled(c)
-		case <-due:
-		case <-done:
-			done = nil
-			fl.stop(fl.ctx.Err())
+		for r, err := range fl.c.store.List(fl.ctx, Pending, 0) {
+			if err == nil && r.Seq >= from || !yield(r, err) {
+				return
+			}
 		}
 	}
 }
 
-// room reports whether another attempt may begin.
-func (fl *flush) room() bool {
-	return fl.inFlight < fl.c.opts.Concurrency && len(fl.group) < fl.c.opts.GroupSize
+// resume is where the next flush should begin.
+func (fl *flush) resume() uint64 {
+	if fl.err == nil || fl.listed && fl.head == len(fl.queue) {
+		return 0
+	}
+	return fl.seq
 }
 
-// begin starts the attempt that is due, or that of the next receipt. It reports
-// whether there may be another to start.
-func (fl *flush) begin() bool {
-	if fl.err != nil || !fl.room() {
-		return false
+// settleAll settles what the workers bring, one group while the next gathers,
+// until nothing more will come.
+func (fl *flush) settleAll() {
+	var group []*try
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for fl.gathered() {
+		n := min(len(fl.group), fl.c.opts.GroupSize)
+		group = append(group[:0], fl.group[:n]...)
+		fl.group = append(fl.group[:0], fl.group[n:]...)
+		fl.wake() // there is room
+		fl.mu.Unlock()
+		settled, err := fl.settle(group)
+		fl.c.unclaim(group...)
+		fl.mu.Lock()
+		for _, t := range settled {
+			fl.count(t)
+		}
+		fl.free = append(fl.free, group...)
+		if err != nil {
+			fl.stop(err)
+		}
+		if progress := fl.c.opts.Progress; progress != nil {
+			report := fl.report
+			fl.mu.Unlock()
+			progress(report)
+			fl.mu.Lock()
+		}
 	}
-	if len(fl.waiting) > 0 && time.Until(fl.waiting[0].due) <= 0 {
-		fl.attempt(heap.Pop(&fl.waiting).(try))
-		return true
+	fl.over = true
+	fl.idle.Broadcast()
+}
+
+// gathered waits for something to settle. It reports false when nothing more
+// will come.
+func (fl *flush) gathered() bool {
+	for len(fl.group) == 0 {
+		ended := fl.err != nil ||
+			fl.listed && fl.head == len(fl.queue) && len(fl.waiting)+len(fl.due) == 0
+		if ended && fl.inFlight == 0 {
+			return false
+		}
+		fl.outcome.Wait()
 	}
-	if fl.listed || len(fl.waiting) >= fl.c.opts.MaxWaiting {
-		return false
-	}
-	r, err, ok := fl.next()
-	if !ok {
-		fl.listed = true
-		return false
-	}
-	if err != nil {
-		fl.stop(err)
-		return false
-	}
-	mine, err := fl.claim(&r)
-	if err != nil {
-		fl.stop(err)
-		return false
-	}
-	if !mine {
-		return true
-	}
-	if life := fl.c.opts.Lifetime; life > 0 && r.Age(fl.c.opts.Clock.Now()) > life {
-		fl.group = append(fl.group, outcome{receipt: r, to: Dead, cause: Expired,
-			reason: fmt.Sprintf("not forwarded within %v", life)})
-		return true
-	}
-	fl.attempt(try{receipt: r})
 	return true
 }
 
-func (fl *flush) attempt(t try) {
-	if fl.inFlight++; fl.working < fl.inFlight {
-		fl.working++
-		fl.workers.Go(fl.work)
-	}
-	t.n++
-	fl.jobs <- t
-}
-
-func (fl *flush) work() {
-	for t := range fl.jobs {
-		fl.results <- result{t, fl.c.attempt(fl.ctx, fl.forwarder, t.receipt)}
+func (fl *flush) count(t *try) {
+	switch {
+	case t.to == Acknowledged:
+		fl.report.Forwarded++
+	case t.cause == Rejected:
+		fl.report.Rejected++
+	case t.cause == Expired:
+		fl.report.Expired++
+	case t.cause == Damaged:
+		fl.report.Damaged++
 	}
 }
 
 // attempted decides what becomes of a receipt after an attempt.
-func (fl *flush) attempted(r result) {
-	if err := fl.ctx.Err(); err != nil {
-		fl.stop(err) // before its consequences
-	}
-	o := outcome{receipt: r.try.receipt, to: Acknowledged}
-	if r.err == nil {
+func (fl *flush) attempted(t *try, err error) {
+	if err == nil {
 		fl.failedFirst = 0
-		fl.group = append(fl.group, o)
+		fl.settleAs(t, Acknowledged, 0, "")
 		return
 	}
-	o.to, o.reason = Dead, cut(r.err.Error())
-	if _, ok := errors.AsType[damage](r.err); ok {
-		o.cause = Damaged
-		fl.group = append(fl.group, o)
+	if e := fl.ctx.Err(); e != nil {
+		fl.stop(e) // before its consequences
+	}
+	if _, ok := errors.AsType[damage](err); ok {
+		fl.settleAs(t, Dead, Damaged, cut(err.Error()))
 		return
 	}
-	if errors.Is(r.err, ErrRejected) {
+	if errors.Is(err, ErrRejected) {
 		fl.failedFirst = 0 // the peer is there
-		o.cause = Rejected
-		fl.group = append(fl.group, o)
+		fl.settleAs(t, Dead, Rejected, cut(err.Error()))
 		return
 	}
-	if e, ok := errors.AsType[storeError](r.err); ok {
+	if e, ok := errors.AsType[storeError](err); ok {
 		fl.stop(e.error)
 	}
 	if fl.err != nil {
-		fl.c.unclaim(o.receipt.ID)
+		fl.drop(t)
 		return
 	}
-	if r.try.n == 1 {
+	if t.n == 1 {
 		fl.failedFirst++
 	}
-	fl.c.opts.Logger.Debug("attempt failed", "id", o.receipt.ID, "attempt", r.try.n, "err", r.err)
-	if r.try.n >= fl.c.opts.MaxAttempts {
+	if t.n >= fl.c.opts.MaxAttempts {
 		fl.report.Failed++
-		fl.c.unclaim(o.receipt.ID)
+		fl.drop(t)
 	} else {
-		r.try.due = time.Now().Add(fl.c.opts.backoff(r.try.n))
-		heap.Push(&fl.waiting, r.try)
+		fl.later(t)
 	}
 	if fl.failedFirst >= fl.c.opts.StopAfter {
-		fl.stop(fmt.Errorf("%w: %d receipts in a row, the last: %w", ErrPeerDown, fl.failedFirst, r.err))
+		fl.stop(fmt.Errorf("%w: %d receipts in a row, the last: %w", ErrPeerDown, fl.failedFirst, err))
 	}
+}
+
+func (fl *flush) settleAs(t *try, to State, cause Cause, reason string) {
+	t.to, t.cause, t.reason = to, cause, reason
+	fl.group = append(fl.group, t)
+	fl.outcome.Signal()
+}
+
+// drop leaves t to the next flush.
+func (fl *flush) drop(t *try) {
+	fl.c.unclaim(t)
+	fl.free = append(fl.free, t)
+	fl.outcome.Signal()
 }
 
 // stop lets no attempt begin any more, for the first reason it is given.
@@ -253,98 +323,9 @@ func (fl *flush) stop(err error) {
 		return
 	}
 	fl.err = err
-	for _, t := range fl.waiting {
-		fl.c.unclaim(t.receipt.ID)
-	}
-	fl.waiting = nil
-}
-
-// commit settles what has gathered, while more gathers.
-func (fl *flush) commit() {
-	if fl.committing || len(fl.group) == 0 {
-		return
-	}
-	n := min(len(fl.group), fl.c.opts.GroupSize)
-	group := fl.group[:n:n]
-	fl.group = append([]outcome(nil), fl.group[n:]...)
-	fl.committing = true
-	go func() {
-		all := append([]outcome(nil), group...) // settle changes group
-		settled, err := fl.c.settle(fl.ctx, group)
-		fl.committed <- commit{all, settled, err}
-	}()
-}
-
-func (fl *flush) settled(c commit) {
-	for _, o := range c.group {
-		fl.c.unclaim(o.receipt.ID)
-	}
-	for _, o := range c.settled {
-		switch {
-		case o.to == Acknowledged:
-			fl.report.Forwarded++
-		case o.cause == Rejected:
-			fl.report.Rejected++
-		case o.cause == Expired:
-			fl.report.Expired++
-		case o.cause == Damaged:
-			fl.report.Damaged++
-		}
-	}
-	if c.err != nil {
-		fl.stop(c.err)
-	}
-	if fl.c.opts.Progress != nil {
-		fl.c.opts.Progress(fl.report)
-	}
-}
-
-// pending yields the pending receipts from where the last flush stopped to the
-// end, then those before.
-func (fl *flush) pending() iter.Seq2[Receipt, error] {
-	return func(yield func(Receipt, error) bool) {
-		c, from := fl.c, fl.c.resume.Load()
-		end := uint64(0)
-		for r, err := range c.store.List(fl.ctx, Pending, from) {
-			if err == nil {
-				end = r.Seq
-			}
-			if !yield(r, err) {
-				c.resume.Store(end)
-				return
-			}
-		}
-		if from == 0 {
-			return
-		}
-		for r, err := range c.store.List(fl.ctx, Pending, 0) {
-			if err == nil {
-				if r.Seq >= from {
-					break
-				}
-				end = r.Seq
-			}
-			if !yield(r, err) {
-				c.resume.Store(end)
-				return
-			}
-		}
-		c.resume.Store(0)
-	}
-}
-
-// waiting is a heap, the first due on top.
-type waiting []try
-
-func (w waiting) Len() int           { return len(w) }
-func (w waiting) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
-func (w waiting) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
-func (w *waiting) Push(t any)        { *w = append(*w, t.(try)) }
-
-func (w *waiting) Pop() any {
-	last := len(*w) - 1
-	t := (*w)[last]
-	(*w)[last] = try{}
-	*w = (*w)[:last]
-	return t
+	fl.c.unclaim(fl.waiting...)
+	fl.c.unclaim(fl.due...)
+	fl.waiting, fl.due = nil, nil
+	fl.room.Signal()
+	fl.outcome.Signal()
 }

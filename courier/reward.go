@@ -24,61 +24,54 @@ type Credit struct {
 	Amount  uint64 // never 0
 }
 
-// An outcome is a receipt on its way out of the pending list.
-type outcome struct {
-	receipt Receipt
-	to      State // Acknowledged or Dead
-	cause   Cause
-	reason  string
-}
-
-// settle rewards those outcomes that were forwarded, then records them all in
+// settle rewards those of group that were forwarded, then records them all in
 // one write. Of group it returns the part that is settled, the rejected ones
 // now Dead; the rest is still pending.
-func (c *Courier) settle(ctx context.Context, group []outcome) (settled []outcome, err error) {
+func (fl *flush) settle(group []*try) (settled []*try, err error) {
+	c := fl.c
 	// What was forwarded stays so when the flush is cancelled.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(fl.ctx), c.opts.Timeout)
 	defer cancel()
 	settled, rewardErr := c.reward(ctx, group)
 	if len(settled) == 0 {
 		return nil, rewardErr
 	}
 	now := micros(c.opts.Clock.Now())
-	moves := make([]Move, len(settled))
-	for i, o := range settled {
-		moves[i] = Move{Receipt: o.receipt, To: o.to, At: now, Cause: o.cause, Reason: o.reason}
+	fl.moves = fl.moves[:0]
+	for _, t := range settled {
+		fl.moves = append(fl.moves, Move{Receipt: t.receipt, To: t.to, At: now, Cause: t.cause, Reason: t.reason})
 	}
-	if _, err := c.store.Move(ctx, moves); err != nil {
+	if _, err := c.store.Move(ctx, fl.moves); err != nil {
 		return nil, errors.Join(err, rewardErr)
 	}
-	for _, o := range settled {
-		if o.to == Dead {
-			c.opts.Metrics.Dead(o.cause)
-			c.opts.Logger.Warn("receipt is dead", "id", o.receipt.ID, "cause", o.cause, "reason", o.reason)
-		} else if c.index != nil && o.receipt.Carried {
-			if err := c.release(ctx, o.receipt.Bundle); err != nil { // Prune tries again
-				c.opts.Logger.Warn("bundle stays", "bundle", o.receipt.Bundle, "err", err)
+	for _, t := range settled {
+		if t.to == Dead {
+			c.opts.Metrics.Dead(t.cause)
+			c.opts.Logger.Warn("receipt is dead", "id", t.receipt.ID, "cause", t.cause, "reason", t.reason)
+		} else if c.index != nil && t.receipt.Carried {
+			if err := c.release(ctx, t.receipt.Bundle); err != nil { // Prune tries again
+				c.opts.Logger.Warn("bundle stays", "bundle", t.receipt.Bundle, "err", err)
 			}
 		}
 	}
 	return settled, rewardErr
 }
 
-// reward credits group in place and returns the part before the first failure
-// that is not a rejection, together with what needed no credit.
-func (c *Courier) reward(ctx context.Context, group []outcome) ([]outcome, error) {
+// reward credits group and returns the part before the first failure that is
+// not a rejection, together with what needed no credit.
+func (c *Courier) reward(ctx context.Context, group []*try) ([]*try, error) {
 	if c.opts.Rewarder == nil {
 		return group, nil
 	}
 	var credits []Credit
-	var of []int // of[i] is the place in group of credits[i]
-	for i, o := range group {
-		if o.to != Acknowledged {
+	var of []*try // of[i] is that of credits[i]
+	for _, t := range group {
+		if t.to != Acknowledged {
 			continue
 		}
-		if amount := c.opts.Amount(o.receipt); amount > 0 {
-			credits = append(credits, Credit{o.receipt.ID, c.opts.Account, amount})
-			of = append(of, i)
+		if amount := c.opts.Amount(t.receipt); amount > 0 {
+			credits = append(credits, Credit{t.receipt.ID, c.opts.Account, amount})
+			of = append(of, t)
 		}
 	}
 	for len(credits) > 0 {
@@ -91,20 +84,20 @@ func (c *Courier) reward(ctx context.Context, group []outcome) ([]outcome, error
 			break
 		}
 		if !errors.Is(err, ErrRejected) {
-			owed := map[int]bool{}
-			for _, i := range of {
-				owed[i] = true
+			owed := map[*try]bool{}
+			for _, t := range of {
+				owed[t] = true
 			}
-			var rest []outcome
-			for i, o := range group {
-				if !owed[i] {
-					rest = append(rest, o)
+			var rest []*try
+			for _, t := range group {
+				if !owed[t] {
+					rest = append(rest, t)
 				}
 			}
 			return rest, fmt.Errorf("courier: reward: %w", err)
 		}
-		o := &group[of[0]]
-		o.to, o.cause, o.reason = Dead, Rejected, cut("reward: "+err.Error())
+		t := of[0]
+		t.to, t.cause, t.reason = Dead, Rejected, cut("reward: "+err.Error())
 		credits, of = credits[1:], of[1:]
 	}
 	return group, nil
