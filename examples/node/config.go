@@ -159,7 +159,7 @@ func (c *config) checks() []check {
 		{"comfort_quantile", 0 < c.ComfortQuantile && c.ComfortQuantile < 1, "must be between 0 and 1"},
 		{"capacity_shards", 1 <= c.CapacityShards && c.CapacityShards <= 1<<20, "must be 1 to 1048576"},
 		{"job_max_slices", 1 <= c.JobMaxSlices && c.JobMaxSlices <= 10000, "must be 1 to 10000"},
-		{"job_time_limit", duration(c.JobTimeLimit), seconds},
+		{"job_time_limit", 1 <= c.JobTimeLimit && c.JobTimeLimit <= 21600, "must be a number of seconds from 1 to 21600"},
 		{"job_workers", 0 <= c.JobWorkers && c.JobWorkers <= 1024, "must be 0 to 1024"},
 		{"inbox_path", c.InboxPath != "", "must not be empty"},
 		{"book_capacity", 1 <= c.BookCapacity && c.BookCapacity <= 1<<24, "must be 1 to 16777216"},

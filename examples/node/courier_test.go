@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,4 +75,35 @@ func TestPeerDown(t *testing.T) {
 			t.Errorf("%+v", bal)
 		}
 	}
+}
+
+// A long flush tells how far it is.
+func TestProgress(t *testing.T) {
+	release := make(chan struct{})
+	peer := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer peer.Close()
+	dir := newDir(t, "courier_attempts=1")
+	startNode(t, dir)
+	do(t, dir, "compute", "courier", "send", sample, "alice")
+	told := make(chan string, 1)
+	c := &cli{ctx: t.Context(), dir: dir, out: io.Discard, progress: writerFunc(func(b []byte) {
+		select {
+		case told <- string(b):
+			close(release)
+		default:
+		}
+	})}
+	if err := (flushCommand{To: peer.URL}).Run(c); err == nil {
+		t.Error("the peer took it")
+	}
+	if line := <-told; line != "forwarded 0, failed 0, pending 1\n" {
+		t.Error(line)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) {
+	f(b)
+	return len(b), nil
 }

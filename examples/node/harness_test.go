@@ -48,7 +48,10 @@ func newDir(t *testing.T, settings ...string) string {
 type running struct {
 	addr string
 	stop func() error // in order
-	kill func()       // of a process: SIGKILL
+
+	// Of a process: a signal after which it is to end in order, and SIGKILL.
+	signal func(os.Signal) error
+	kill   func()
 }
 
 // startNode runs a node in this process until the test ends, or stop is called.
@@ -121,12 +124,13 @@ func startProcess(t *testing.T, dir string) *running {
 			cmd.Wait()
 		}
 	}
-	n.stop = func() error {
+	n.stop = func() error { return n.signal(os.Interrupt) }
+	n.signal = func(s os.Signal) error {
 		if ended {
 			return nil
 		}
 		ended = true
-		cmd.Process.Signal(os.Interrupt)
+		cmd.Process.Signal(s)
 		if err := cmd.Wait(); err != nil {
 			return fmt.Errorf("%w\n%s", err, &stderr)
 		}

@@ -1,14 +1,22 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/creachadair/jrpc2"
+
+	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/workload"
 )
 
 // From a first start to a settled receipt, with a restart between each two steps.
@@ -154,6 +162,11 @@ func TestCancelAndExpire(t *testing.T) {
 		j := doJSON[jobResult](t, dir, "job", "status", "brief")
 		return j.State == "failed" && j.Slices[0].Reason == "expired"
 	})
+	// What the jobs held is given back at once, long before the leases end.
+	var a admissionResult
+	if err := rpc(t.Context(), n.addr, "", "admission_status", none{}, &a); err != nil || a.Leased > 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
 	n.stop()
 	n = startNode(t, dir)
 	for id, want := range map[string]string{"j": "cancelled", "brief": "failed"} {
@@ -161,7 +174,6 @@ func TestCancelAndExpire(t *testing.T) {
 			t.Errorf("%s after a restart: %+v", id, j)
 		}
 	}
-	var a admissionResult
 	if err := rpc(t.Context(), n.addr, "", "admission_status", none{}, &a); err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +235,69 @@ func TestPage(t *testing.T) {
 		}
 		if strings.Contains(string(text), "<b>") || strings.Contains(string(text), "src=") {
 			t.Errorf("%s: not escaped, or with assets of others", path)
+		}
+	}
+}
+
+// A refusal says why, in a word for programs and a sentence for people, and
+// leaves nothing behind.
+func TestNotAdmitted(t *testing.T) {
+	dir := newDir(t, "capacity_shards=1", "job_time_limit=60")
+	n := startNode(t, dir)
+	content := []byte("x")
+	price := uint64(1)
+	p := jobParams{
+		ID: "j", Buyer: "alice", Lane: admission.Industrial, Kind: workload.Transcode, Price: &price,
+		Slices: []sliceParams{{Content: &content}, {Content: &content}},
+	}
+	err := rpc(t.Context(), n.addr, tokenOf(t, dir), "job_submit", p, &jobResult{})
+	e, ok := errors.AsType[*jrpc2.Error](err)
+	if !ok || e.Code != codeAdmission || e.Message != "not admitted: too_large" ||
+		!strings.Contains(string(e.Data), `"code":"too_large"`) {
+		t.Fatalf("%v %+v", err, e)
+	}
+	p.Slices = p.Slices[:1]
+	if err := rpc(t.Context(), n.addr, tokenOf(t, dir), "job_submit", p, &jobResult{}); err != nil {
+		t.Fatal(err)
+	}
+	p.ID = "another"
+	err = rpc(t.Context(), n.addr, tokenOf(t, dir), "job_submit", p, &jobResult{})
+	if e, ok := errors.AsType[*jrpc2.Error](err); !ok || e.Code != codeAdmission || !strings.Contains(e.Message, "try again in") {
+		t.Fatalf("%v", err)
+	}
+	values, _ := scrape(t, n.addr)
+	if values["industrial_admitted_total"] != "1" || values["industrial_deferred_total"] != "2" {
+		t.Errorf("%s admitted, %s deferred", values["industrial_admitted_total"], values["industrial_deferred_total"])
+	}
+}
+
+// SIGTERM amid traffic: exit 0, the board saved, and what was acknowledged is there.
+func TestTerminate(t *testing.T) {
+	dir := newDir(t, "capacity_shards=100000")
+	do(t, dir, "credits", "issue", "alice", "1000000")
+	do(t, dir, "settlement", "arm")
+	do(t, dir, "offer", "bob", "1000000", "3")
+	n := startProcess(t, dir)
+	c := &crashClient{acked: make(map[string]bool), token: tokenOf(t, dir)}
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() { c.jobs(t.Context(), n.addr, fmt.Sprint("j", i)) })
+	}
+	eventually(t, "settled", func() bool { return conserved(t, n.addr).Applied > 20 })
+	if err := n.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	bands := doJSON[struct{ Bands bandsResult }](t, dir, "prices").Bands
+	status := doJSON[settlementResult](t, dir, "settlement", "status")
+	if bands.Prices < 20 || bands.Median != 3 || status.Owed != 0 {
+		t.Errorf("%+v, %+v", bands, status)
+	}
+	restarted := startNode(t, dir)
+	for id := range c.acked {
+		var j jobResult
+		if err := rpc(t.Context(), restarted.addr, "", "job_status", idParams{id}, &j); err != nil {
+			t.Errorf("%s: %v", id, err)
 		}
 	}
 }

@@ -154,7 +154,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 		Logger:           n.log,
 		ComfortThreshold: n.cfg.ComfortThreshold,
 		FeeQuantile:      n.cfg.ComfortQuantile,
-		Burst:            2 * limit, // so that one job may take all shards
+		Burst:            4 * limit, // so that one job may take all shards: half of it is what may be borrowed
 	})
 	if err != nil {
 		return err
