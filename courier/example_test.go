@@ -9,9 +9,13 @@ import (
 	"os"
 	"strings"
 
+	"lukechampine.com/blake3"
+
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/courier/couriertest"
+	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/settlementtest"
 )
 
 // A node stores a bundle, and hands it to its peer when the link is back.
@@ -74,32 +78,31 @@ func Example() {
 	// acknowledged: true <nil>
 }
 
-// book stands for a ledger that posts each transfer once per ID, in order.
-type book struct {
-	posted  map[string]uint64
-	balance uint64
-}
+// ledgerRewards connects a courier to a settlement ledger: each credit is
+// issued once, under an ID that is made from the receipt's.
+type ledgerRewards struct{ settlement.Ledger }
 
-// carrierRewards connects a courier to it.
-type carrierRewards struct{ *book }
-
-func (c carrierRewards) Credit(_ context.Context, credits []courier.Credit) (int, error) {
-	for _, credit := range credits {
-		id := "courier:" + credit.ID.String()
-		if _, ok := c.posted[id]; ok {
-			continue // a repeated delivery
+func (l ledgerRewards) Credit(ctx context.Context, credits []courier.Credit) (int, error) {
+	transfers := make([]settlement.Transfer, len(credits))
+	for i, c := range credits {
+		tag := "courier:" + c.ID.String()
+		transfers[i] = settlement.Transfer{
+			ID: blake3.Sum256([]byte(tag)), From: l.Issuer(), To: c.Account, Amount: c.Amount, Tag: tag,
 		}
-		c.posted[id] = credit.Amount
-		c.balance += credit.Amount
 	}
-	return len(credits), nil
+	done, err := l.Post(ctx, transfers)
+	if errors.Is(err, settlement.ErrInvalid) || errors.Is(err, settlement.ErrConflict) {
+		err = fmt.Errorf("%w: %w", courier.ErrRejected, err)
+	}
+	return len(done), err
 }
 
 // The carrier earns one credit a byte.
 func ExampleRewarder() {
-	ledger := &book{posted: map[string]uint64{}}
+	ctx := context.Background()
+	ledger := new(settlementtest.Ledger) // or one of settlementpebble or settlementsql
 	c, err := courier.New(new(couriertest.Model), &courier.Options{
-		Rewarder: carrierRewards{ledger},
+		Rewarder: ledgerRewards{ledger},
 		Account:  "node-1",
 		Amount:   func(r courier.Receipt) uint64 { return uint64(r.Size) },
 	})
@@ -107,7 +110,6 @@ func ExampleRewarder() {
 		fmt.Println(err)
 		return
 	}
-	ctx := context.Background()
 	for _, bundle := range []string{"one", "three"} {
 		if _, err := c.Send(ctx, strings.NewReader(bundle), "provider-1"); err != nil {
 			fmt.Println(err)
@@ -115,8 +117,12 @@ func ExampleRewarder() {
 		}
 	}
 	report, err := c.Flush(ctx, radio{})
-	fmt.Println(report.Forwarded, ledger.balance, err)
-	// Output: 2 8 <nil>
+	fmt.Println("forwarded:", report.Forwarded, err)
+	earned, err := ledger.Balance(ctx, "node-1")
+	fmt.Println("earned:", earned, err)
+	// Output:
+	// forwarded: 2 <nil>
+	// earned: 8 <nil>
 }
 
 // radio is a link of one's own.

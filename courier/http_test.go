@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lukechampine.com/blake3"
@@ -256,6 +257,52 @@ func TestHTTPPeerThatHangs(t *testing.T) {
 	}))
 	if !errors.Is(err, context.Canceled) || !read {
 		t.Errorf("got %v", err)
+	}
+}
+
+// roundTripper is a transport as a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// A transport may answer while it still reads the body. Forward waits until it
+// has let go of the bundle, which the flush then closes.
+func TestBundleNotReadAfterForward(t *testing.T) {
+	for _, answer := range []string{"stored", "rejected", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			var returned atomic.Bool
+			early := roundTripper(func(req *http.Request) (*http.Response, error) {
+				go func() {
+					<-req.Context().Done()
+					time.Sleep(time.Second)
+					req.Body.Read(make([]byte, 1))
+					req.Body.Close()
+				}()
+				if answer == "" {
+					return nil, errDown
+				}
+				return &http.Response{
+					StatusCode: 200, Header: http.Header{"Courier-Verdict": {answer}}, Body: http.NoBody, Request: req,
+				}, nil
+			})
+			f, err := courier.NewHTTPForwarder("http://peer", &courier.HTTPOptions{Client: &http.Client{Transport: early}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			reads := 0
+			f.Forward(t.Context(), receiptFor("content"), readFunc(func(p []byte) (int, error) {
+				if reads++; returned.Load() {
+					t.Errorf("%q: the bundle was read after Forward returned", answer)
+				}
+				return copy(p, "content"), io.EOF
+			}))
+			returned.Store(true)
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			if reads != 1 {
+				t.Errorf("%q: read %d times, want once, while Forward waits", answer, reads)
+			}
+		})
 	}
 }
 
