@@ -25,6 +25,7 @@ type Engine struct {
 	// or one call such as DryRun, which therefore waits for a batch at most.
 	turn  chan struct{}
 	batch batch     // with the token
+	stale error     // with the token: a Save whose outcome is unknown
 	high  time.Time // with the token: the latest the clock has shown
 
 	mu      sync.Mutex // guards what follows; changed only with the token
@@ -96,7 +97,7 @@ type pass struct {
 // A receipt that cannot be settled is no error: Pass.Failed counts it, and the
 // archive has it. Possible errors: those of the log, the ledger and the store,
 // and that of ctx; what was settled before it stays settled. After [ErrFenced],
-// [ErrPoisoned], [ErrClosed] and [ErrLedger] another try is useless.
+// [ErrPoisoned], [ErrClosed], [ErrStale] and [ErrLedger] another try is useless.
 func (e *Engine) Settle(ctx context.Context) (Pass, error) {
 	for {
 		p := &pass{ctx: ctx}
@@ -173,7 +174,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 func isFinal(err error) bool {
 	for _, final := range []error{
-		ErrFenced, ErrPoisoned, ErrClosed, ErrLedger, receipt.ErrPoisoned, receipt.ErrClosed,
+		ErrFenced, ErrPoisoned, ErrClosed, ErrStale, ErrLedger, receipt.ErrPoisoned, receipt.ErrClosed,
 	} {
 		if errors.Is(err, final) {
 			return true
@@ -189,7 +190,11 @@ func (e *Engine) begin(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := e.observe(ctx); err != nil {
+	err := e.stale
+	if err == nil {
+		err = e.observe(ctx)
+	}
+	if err != nil {
 		e.end()
 		return err
 	}
@@ -201,7 +206,14 @@ func (e *Engine) end() { <-e.turn }
 // save writes the state durably and then makes it the engine's. n receipts of
 // e.batch are done with. With the token.
 func (e *Engine) save(ctx context.Context, next State, put []Failure, drop []uint64, n int) error {
-	if err := e.store.Save(ctx, next, put, drop); err != nil {
+	err := e.store.Save(ctx, next, put, drop)
+	if errors.Is(err, ErrUnknown) {
+		// Going on from the state before could settle what is in the archive,
+		// or take a change of mode back.
+		err = fmt.Errorf("%w: %w", ErrStale, err)
+		e.stale = err
+	}
+	if err != nil {
 		return err
 	}
 	e.adopt(next, n)

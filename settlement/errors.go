@@ -39,6 +39,10 @@ var (
 	ErrNotArchived = errors.New("settlement: not in the archive")
 	// ErrOptions: an option has a value that makes no sense.
 	ErrOptions = errors.New("settlement: invalid option")
+	// ErrStale: the store could not tell whether it has written a failure or a
+	// change of mode, so the engine may know less than the store. It does
+	// nothing more; open it again.
+	ErrStale = errors.New("settlement: the engine's state is uncertain; open it again")
 	// ErrLedger: the ledger broke its contract; the engine stops.
 	ErrLedger = errors.New("settlement: the ledger broke its contract")
 )

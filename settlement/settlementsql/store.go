@@ -136,7 +136,7 @@ func (s *Store) tryAcquire(ctx context.Context) (state settlement.State, wait ti
 
 // Save implements settlement.Store. When the answer to a commit is lost, it
 // reads whether the state was written; settlement.ErrUnknown comes only when the
-// database cannot be read either.
+// database cannot be read for the time of a lease either.
 func (s *Store) Save(ctx context.Context, state settlement.State, put []settlement.Failure, drop []uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (s *Store) save(ctx context.Context, state settlement.State, put []settleme
 	for try := 0; ; try++ {
 		if s.unsure {
 			if _, err := s.look(ctx, state.Epoch); err != nil {
-				return err
+				return fmt.Errorf("settlementsql: after a write whose answer was lost: %w", err)
 			}
 		}
 		start := time.Now()
@@ -206,7 +206,7 @@ func (s *Store) save(ctx context.Context, state settlement.State, put []settleme
 				if errors.Is(lerr, settlement.ErrFenced) {
 					return lerr
 				}
-				return fmt.Errorf("%w, and reading it: %w", err, lerr)
+				return fmt.Errorf("%w: %w, and reading it: %w", settlement.ErrUnknown, err, lerr)
 			}
 			if errors.Is(err, sqldb.ErrUnknown) && revision == before+1 {
 				err = nil
@@ -223,8 +223,31 @@ func (s *Store) save(ctx context.Context, state settlement.State, put []settleme
 	}
 }
 
-// look reads the revision, after whoever is still writing the row has ended.
+// look reads the revision, after whoever is still writing the row has ended. It
+// goes on trying for the time of a lease: a server that starts again answers
+// then, and the caller's context may have ended in the write.
 func (s *Store) look(ctx context.Context, epoch uint64) (revision int64, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Lease)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if revision, err = s.lookOnce(ctx, epoch); err == nil {
+			s.revision, s.unsure = revision, false
+			return revision, nil
+		}
+		if errors.Is(err, settlement.ErrFenced) || errors.Is(err, sqldb.ErrClosed) {
+			return 0, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+func (s *Store) lookOnce(ctx context.Context, epoch uint64) (revision int64, err error) {
 	err = sqldb.Run(ctx, s.db, s.opts.Lease, func(tx *sql.Tx) error {
 		var latest int64
 		err := tx.QueryRowContext(ctx, `SELECT revision, epoch FROM settlement_state WHERE id = 1 FOR UPDATE`).Scan(&revision, &latest)
@@ -233,9 +256,6 @@ func (s *Store) look(ctx context.Context, epoch uint64) (revision int64, err err
 		}
 		return err
 	})
-	if err == nil {
-		s.revision, s.unsure = revision, false
-	}
 	return revision, err
 }
 
