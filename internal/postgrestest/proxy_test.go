@@ -221,12 +221,10 @@ func TestPausedInTransaction(t *testing.T) {
 		posted <- err
 	}()
 	<-next.sprung
-	start := time.Now()
-	if _, err := second.store.Acquire(ctx); err != nil {
+	limit, cancel := context.WithTimeout(ctx, 20*lease)
+	defer cancel()
+	if _, err := second.store.Acquire(limit); err != nil {
 		t.Fatal(err)
-	}
-	if took := time.Since(start); took > 10*lease {
-		t.Errorf("taken over after %v, the lease is %v", took, lease)
 	}
 	if err := <-posted; err == nil {
 		t.Error("the paused engine posted")
