@@ -74,6 +74,7 @@ func (c *cli) with(f func(*jrpc2.Client) error) error {
 	for try := 1; ; try++ {
 		n, err := openNode(c.ctx, c.dir, cfg, slog.New(slog.DiscardHandler))
 		if err == nil {
+			os.Remove(filepath.Join(c.dir, addressName)) // of a node that was killed
 			local := server.NewLocal(n.methods(c.ctx), &server.LocalOptions{
 				Server: &jrpc2.ServerOptions{Concurrency: 8},
 			})

@@ -66,6 +66,21 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
+// What the checks let pass, the packages take too.
+func TestExtremeConfig(t *testing.T) {
+	for _, settings := range [][]string{
+		{"price_board_window=1", "price_board_save_interval=1", "capacity_shards=1", "job_time_limit=1", "job_workers=1",
+			"book_capacity=1", "courier_max_bundle=1", "courier_attempts=1", "courier_backoff_ms=1", "comfort_quantile=0.001"},
+		{"price_board_window=1000000", "price_board_save_interval=86400", "capacity_shards=1048576", "job_time_limit=21600",
+			"job_workers=1024", "book_capacity=8388608", "courier_max_bundle=1099511627776", "courier_attempts=1000",
+			"courier_backoff_ms=10000", "comfort_quantile=0.999", "comfort_threshold_p90=9223372036854775807",
+			"settlement_policy=quarantine", "courier_reward=1000000000", "log_level=debug"},
+		{"token_file=", "courier_token_file=", "listen=[::1]:0"},
+	} {
+		do(t, newDir(t, settings...), "prices")
+	}
+}
+
 // A bad configuration stops the program with the place on one line each.
 func TestConfigErrorAtStart(t *testing.T) {
 	dir := newDir(t)

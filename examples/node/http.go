@@ -46,20 +46,28 @@ func (n *node) handler(stopping context.Context) (http.Handler, func()) {
 		}
 	})
 	mux.Handle("/courier/", n.peers())
-	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("GET /metrics", brief(promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{})))
+	mux.Handle("GET /healthz", brief(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := n.health(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET /{$}", n.servePage)
+	})))
+	mux.Handle("GET /{$}", brief(http.HandlerFunc(n.servePage)))
 	// A page of another site may not call the node through its visitor.
 	return http.NewCrossOriginProtection().Handler(mux), func() {
 		owner.Close()
 		stranger.Close()
 	}
+}
+
+// brief ends answers to those who do not read them.
+func brief(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(30 * time.Second))
+		h.ServeHTTP(w, r)
+	})
 }
 
 // readBody reads the body of a call within its limits of size and time. It

@@ -89,7 +89,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr s
 		err = errors.Join(err, e)
 	}
 	err = errors.Join(err, settling(), saving())
-	n.log.Info("node stopped", "err", err)
+	n.log.Info("node stopped")
 	return err
 }
 
