@@ -23,30 +23,35 @@
 //
 // Data goes one way, and imports follow it:
 //
-//	slices ─▶ workload.Runner ─▶ proof
-//	orders ─▶ match.Book ─▶ matches ─▶ prices ─▶ priceboard.Board
+//	orders ─▶ admission ─▶ match.Book ─▶ match.Loop ─▶ receipt.Store ─▶ settlement.Engine ─▶ Ledger
+//	                                         │ price
+//	slices ─▶ workload.Runner ─▶ proof       ▼
+//	                                     priceboard.Board
+//	bundles ─▶ courier.Send ─▶ courier.Store ─▶ Flush ─▶ Forwarder ─▶ reward on Ledger
 //
 // # Composition
 //
 // There is no global state and no init side effect, and no goroutine runs that
 // the caller did not start. Constructors take what they need and an Options
-// struct, which may be nil. What a provider does with one slice:
+// struct, which may be nil. A market on one database in five parts:
 //
-//	runner, err := workload.New(nil)
-//	if err != nil {
-//		return err
-//	}
-//	output, err := runner.Run(ctx, workload.Slice{
-//		ID:    "job-7/0",
-//		Kind:  workload.Transcode,
-//		Input: workload.Bytes(content),
+//	db, err := settlementpebble.OpenDB("data", nil)
+//	receipts, err := receiptpebble.New(db, nil)
+//	ledger, err := settlementpebble.NewLedger(db, nil)
+//	state, err := settlementpebble.NewStore(db)
+//	engine, err := settlement.Open(ctx, receipts, ledger, state, nil)
+//
+//	book, err := match.NewBook(nil)
+//	loop, err := match.NewLoop(book, receipts, &match.LoopOptions{
+//		Engine:   engine,
+//		Finalize: runAndVerify, // workload.Runner and SliceProof.Verify
+//		OnFinal:  func(m match.Match, _ receipt.Receipt) { board.Record(m.Price) },
 //	})
-//	if err != nil {
-//		return err
-//	}
-//	proof := workload.SliceProof{Reference: reference, Output: output, Payout: price}
-//	return proof.Verify()
 //
-// The example below is the same as a program; examples/run_workload runs slices
-// from files.
+//	go engine.Run(ctx)
+//	go loop.Run(ctx)
+//
+// The examples below are programs: one slice and its proof, and a market in
+// memory from order to paid receipt. examples/run_workload runs slices from
+// files; examples/node is a node that assembles everything.
 package computemarket
