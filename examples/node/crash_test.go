@@ -34,15 +34,17 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("-killseed=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
+	if *killCycles >= maxPrice {
+		t.Fatalf("at most %d kills", maxPrice-1)
+	}
 
 	peerDir := newDir(t)
 	peer := startNode(t, peerDir)
 	dir := newDir(t, "capacity_shards=100000", "courier_peer=http://"+peer.addr+"/courier",
 		"courier_peer_token_file="+filepath.Join(peerDir, "courier_token"), "log_level=error")
-	const issued, price = 1_000_000, 3
+	const issued = 10_000_000
 	do(t, dir, "credits", "issue", "alice", fmt.Sprint(issued))
 	do(t, dir, "settlement", "arm")
-	do(t, dir, "offer", "bob", "1000000", fmt.Sprint(price))
 
 	c := &crashClient{acked: make(map[string]bool), token: tokenOf(t, dir)}
 	for cycle := range *killCycles {
@@ -61,9 +63,9 @@ func TestKill(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for i := range 2 {
-			wg.Go(func() { c.jobs(ctx, n.addr, fmt.Sprintf("j%d-%d", cycle, i)) })
+			wg.Go(func() { c.jobs(ctx, n.addr, fmt.Sprintf("j%d-%d", cycle, i), maxPrice-uint64(cycle)) })
 		}
-		wg.Go(func() { c.bundles(ctx, n.addr, byte(cycle)) })
+		wg.Go(func() { c.bundles(ctx, n.addr, cycle) })
 		time.Sleep(time.Duration(rng.Int64N(int64(120 * time.Millisecond))))
 		n.kill()
 		cancel()
@@ -71,6 +73,7 @@ func TestKill(t *testing.T) {
 	}
 
 	n := startProcess(t, dir)
+	do(t, dir, "offer", "bob", "1000000", fmt.Sprint(maxPrice)) // for those that are left
 	var jobs, bundles uint64
 	for what := range c.sent {
 		if !c.acked[what.id] { // its answer was lost, and nobody knows
@@ -100,12 +103,6 @@ func TestKill(t *testing.T) {
 	if s.Failed > 0 || s.Outstanding != issued+bundles {
 		t.Errorf("%+v", s)
 	}
-	want := map[string]uint64{"alice": issued - price*jobs, "bob": price * jobs, "node": bundles}
-	for _, b := range s.Balances {
-		if b.Balance != want[b.Account] {
-			t.Errorf("%s has %d, want %d", b.Account, b.Balance, want[b.Account])
-		}
-	}
 	var there courierResult
 	if err := rpc(t.Context(), peer.addr, "", "courier_status", none{}, &there); err != nil || there.Pending != bundles {
 		t.Errorf("the peer has %+v, want %d bundles (%v)", there, bundles, err)
@@ -113,11 +110,17 @@ func TestKill(t *testing.T) {
 	if err := n.stop(); err != nil {
 		t.Fatal(err)
 	}
-	oneReceiptEach(t, dir, c)
+	paid := oneReceiptEach(t, dir, c)
+	want := map[string]uint64{"alice": issued - paid, "bob": paid, "node": bundles}
+	for _, b := range s.Balances {
+		if b.Balance != want[b.Account] {
+			t.Errorf("%s has %d, want %d", b.Account, b.Balance, want[b.Account])
+		}
+	}
 }
 
-// oneReceiptEach reads the log itself.
-func oneReceiptEach(t *testing.T, dir string, c *crashClient) {
+// oneReceiptEach reads the log itself, and returns what its receipts ask for.
+func oneReceiptEach(t *testing.T, dir string, c *crashClient) (total uint64) {
 	cfg, err := readConfig(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -137,12 +140,14 @@ func oneReceiptEach(t *testing.T, dir string, c *crashClient) {
 			t.Errorf("receipt %+v", rec)
 		}
 		receipts[j.Bid]++
+		total += rec.QuotePrice
 	}
 	for what := range c.sent {
 		if what.job && receipts[bidID(what.id, 0)] != 1 {
 			t.Errorf("job %s has %d receipts", what.id, receipts[bidID(what.id, 0)])
 		}
 	}
+	return total
 }
 
 // conserved asks for the status and checks that no credit came or went.
@@ -184,14 +189,28 @@ func (c *crashClient) sent(yield func(thing) bool) {
 	}
 }
 
-func (c *crashClient) jobs(ctx context.Context, addr, prefix string) {
-	for i := 0; c.try(ctx, addr, thing{true, fmt.Sprintf("%s-%d", prefix, i)}); i++ {
+// maxPrice is what every slice bids.
+const maxPrice = 1000
+
+// jobs submits one after the other. Offers are small and become cheaper, so that
+// a slice that is wrongly matched again after a restart meets another offer, and
+// gets another receipt.
+func (c *crashClient) jobs(ctx context.Context, addr, prefix string, price uint64) {
+	for i := 0; ; i++ {
+		if i%4 == 0 {
+			rpc(ctx, addr, c.token, "offer_post", offerParams{ // acknowledged or not
+				ID: fmt.Sprintf("%s-%d-offer", prefix, i), Provider: "bob", Lane: admission.Consumer, Units: 4, Price: price,
+			}, &offer{})
+		}
+		if !c.try(ctx, addr, thing{true, fmt.Sprintf("%s-%d", prefix, i)}) {
+			return
+		}
 	}
 }
 
-func (c *crashClient) bundles(ctx context.Context, addr string, cycle byte) {
+func (c *crashClient) bundles(ctx context.Context, addr string, cycle int) {
 	for i := 0; ; i++ {
-		id := courier.ID{cycle, byte(i >> 8), byte(i)}
+		id := courier.ID{byte(cycle >> 8), byte(cycle), byte(i >> 8), byte(i)}
 		if !c.try(ctx, addr, thing{false, hex.EncodeToString(id[:])}) {
 			return
 		}
@@ -218,7 +237,7 @@ func (c *crashClient) try(ctx context.Context, addr string, what thing) bool {
 func (w thing) send(ctx context.Context, addr, auth string) error {
 	content := []byte("content of " + w.id)
 	if w.job {
-		price := uint64(5)
+		price := uint64(maxPrice)
 		return rpc(ctx, addr, auth, "job_submit", jobParams{
 			ID: w.id, Buyer: "alice", Lane: admission.Consumer, Kind: workload.Transcode, Price: &price,
 			Slices: []sliceParams{{Content: &content}},

@@ -70,7 +70,7 @@ func (m *market) submit(ctx context.Context, j job, contents []content) (*job, e
 	m.leases[j.ID] = d.Lease
 	for _, bid := range j.bids() {
 		if _, err := m.book.Submit(bid, time.Now()); err != nil {
-			m.ends[bid.ID] = ending{failure: err.Error()}
+			m.ends[bid.ID] = ending{failure: sentence(err)}
 		}
 	}
 	m.finish(j.ID)

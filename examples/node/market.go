@@ -103,10 +103,12 @@ func (m *market) restore(ctx context.Context, log match.History) error {
 		if m.cancelled(o.ID) {
 			continue
 		}
-		_, err := m.book.Submit(o, now)
-		if errors.Is(err, match.ErrExpired) {
+		switch _, err := m.book.Submit(o, now); {
+		case errors.Is(err, match.ErrExpired):
 			m.ends[o.ID] = ending{failure: "expired"}
-		} else if err != nil {
+		case errors.Is(err, match.ErrFull): // the setting has become smaller
+			m.ends[o.ID] = ending{failure: sentence(err)}
+		case err != nil:
 			return fmt.Errorf("order %s: %w", o.ID, err)
 		}
 	}
@@ -183,9 +185,11 @@ func (m *market) post(o offer) (offer, error) {
 	if err := m.askFiles.put(o.ID, &o); err != nil {
 		return offer{}, err
 	}
+	if _, err := m.book.Submit(o.ask(), time.Now()); err != nil {
+		return offer{}, errors.Join(err, m.askFiles.remove(o.ID))
+	}
 	m.offers[o.ID] = &o
-	_, err := m.book.Submit(o.ask(), time.Now())
-	return o, err
+	return o, nil
 }
 
 // submittable tries an order on an empty book, before anything is written.

@@ -271,6 +271,35 @@ func TestNotAdmitted(t *testing.T) {
 	}
 }
 
+// A full lane refuses, and the node starts again, also with less room than before.
+func TestFullLane(t *testing.T) {
+	dir := newDir(t, "book_capacity=2")
+	n := startNode(t, dir)
+	do(t, dir, "offer", "--id", "a", "bob", "1", "9")
+	do(t, dir, "job", "submit", "--id", "j", "--buyer", "alice", "--price", "1", sample)
+	if _, errs, code := tryDo(t, dir, "offer", "--id", "b", "bob", "1", "9"); code != 1 || !strings.Contains(errs, "lane is full") {
+		t.Errorf("exit %d %s", code, errs)
+	}
+	j := doJSON[jobResult](t, dir, "job", "submit", "--id", "k", "--buyer", "alice", "--price", "1", sample)
+	if j.State != "failed" || !strings.Contains(j.Slices[0].Reason, "lane is full") {
+		t.Errorf("%+v", j)
+	}
+	n.stop()
+	config := filepath.Join(dir, configName)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = keyLine("book_capacity").ReplaceAll(text, []byte("book_capacity = 1"))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startNode(t, dir)
+	if j := doJSON[jobResult](t, dir, "job", "status", "j"); j.State != "failed" {
+		t.Errorf("%+v", j)
+	}
+}
+
 // SIGTERM amid traffic: exit 0, the board saved, and what was acknowledged is there.
 func TestTerminate(t *testing.T) {
 	dir := newDir(t, "capacity_shards=100000")
@@ -281,7 +310,7 @@ func TestTerminate(t *testing.T) {
 	c := &crashClient{acked: make(map[string]bool), token: tokenOf(t, dir)}
 	var wg sync.WaitGroup
 	for i := range 3 {
-		wg.Go(func() { c.jobs(t.Context(), n.addr, fmt.Sprint("j", i)) })
+		wg.Go(func() { c.jobs(t.Context(), n.addr, fmt.Sprint("j", i), 3) })
 	}
 	eventually(t, "settled", func() bool { return conserved(t, n.addr).Applied > 20 })
 	if err := n.signal(syscall.SIGTERM); err != nil {

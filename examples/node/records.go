@@ -91,6 +91,8 @@ func (r records[T]) put(id string, record *T) error {
 	return writeFile(filepath.Join(r.dir, id+".json"), append(text, '\n'))
 }
 
+func (r records[T]) remove(id string) error { return os.Remove(filepath.Join(r.dir, id+".json")) }
+
 // all returns the records, in no order that matters.
 func (r records[T]) all() ([]*T, error) {
 	entries, err := os.ReadDir(r.dir)
