@@ -45,8 +45,9 @@ type Book struct {
 	seq      uint64    // of the youngest order
 	lanes    [len(admission.Lanes)]lane
 
-	// Slabs, linked by index. Slot 0 stands for none. A freed slot is the first
-	// to be used again.
+	// Slabs, linked by index. Slot 0 stands for none; it may be written, so that
+	// linking needs no branches, and is never read. A freed slot is the first to
+	// be used again.
 	index       index
 	orders      []order
 	cold        []coldOrder
@@ -79,7 +80,6 @@ type order struct {
 	left       uint64 // units neither filled nor given up, in flight included
 	held       uint64 // units in flight; may exceed left, see open
 	price      uint64
-	tag        uint32 // of the id in the index
 	name       name
 }
 
@@ -135,14 +135,20 @@ func NewBook(opts *Options) (*Book, error) {
 // admission.ErrLane, [ErrExpired], [ErrRepeated], [ErrFull]. After an error the
 // book is as it was.
 func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
-	if err := o.validate(); err != nil {
+	name, plain := nameOf(o.ID)
+	if err := o.validate(plain); err != nil {
 		return 0, err
 	}
+	name.tag = b.index.tag(name, o.ID)
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	seq, err = b.submit(&o, name, now)
+	b.mu.Unlock()
+	return seq, err
+}
+
+func (b *Book) submit(o *Order, name name, now time.Time) (seq uint64, err error) {
 	ln := &b.lanes[o.Lane-1]
-	tag := b.index.tag(o.ID)
-	pos, taken := b.find(o.ID, tag)
+	pos, taken := b.find(name, o.ID)
 	if taken {
 		return 0, fmt.Errorf("%w: %q", ErrRepeated, o.ID)
 	}
@@ -157,13 +163,14 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 	}
 
 	slot := b.newOrder()
-	b.index.put(pos, tag, slot)
+	b.index.put(pos, name.tag, slot)
 	b.seq++
-	b.orders[slot] = order{left: o.Units, price: o.Price, tag: tag, name: nameOf(o.ID)}
-	b.cold[slot] = coldOrder{
-		id: o.ID, account: o.Account, stamp: b.seq<<8 | uint64(o.Lane),
-		expires: expires, since: since, filled: o.Filled,
-	}
+	// Field by field: as one value each would be made on the stack and copied.
+	p := &b.orders[slot]
+	p.heap, p.left, p.held, p.price, p.name = 0, o.Units, 0, o.Price, name
+	c := &b.cold[slot]
+	c.id, c.account, c.filled = o.ID, o.Account, o.Filled
+	c.stamp, c.expires, c.since = b.seq<<8|uint64(o.Lane), expires, since
 	b.enqueue(slot, uint8(o.Lane-1), uint8(o.Side-1))
 	if expires != never {
 		b.pushExpiry(slot)
@@ -177,9 +184,15 @@ func (b *Book) Submit(o Order, now time.Time) (seq uint64, err error) {
 //
 // Possible errors: [ErrUnknown].
 func (b *Book) Cancel(id string) (units uint64, err error) {
+	name := b.name(id)
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	pos, ok := b.find(id, b.index.tag(id))
+	units, err = b.cancel(name, id)
+	b.mu.Unlock()
+	return units, err
+}
+
+func (b *Book) cancel(name name, id string) (units uint64, err error) {
+	pos, ok := b.find(name, id)
 	if !ok {
 		return 0, ErrUnknown
 	}
@@ -238,7 +251,8 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 
 // lookup finds an order that is on a ladder.
 func (b *Book) lookup(id string) (slot uint32, ok bool) {
-	pos, ok := b.find(id, b.index.tag(id))
+	name := b.name(id)
+	pos, ok := b.find(name, id)
 	if !ok {
 		return 0, false
 	}
@@ -271,10 +285,9 @@ func (b *Book) enqueue(slot uint32, lane, side uint8) {
 	}
 	l := &b.levels[lv]
 	p.level, p.next, p.prev = lv, 0, l.tail
+	b.orders[l.tail].next = slot
 	if l.tail == 0 {
 		l.head = slot
-	} else {
-		b.orders[l.tail].next = slot
 	}
 	l.tail = slot
 	l.n++
@@ -320,16 +333,16 @@ func (b *Book) unlink(slot uint32) {
 	}
 	l.n--
 	l.open -= open(p.left, p.held)
+	b.orders[p.prev].next = p.next
+	b.orders[p.next].prev = p.prev
+	head, tail := l.head, l.tail
 	if p.prev == 0 {
-		l.head = p.next
-	} else {
-		b.orders[p.prev].next = p.next
+		head = p.next
 	}
 	if p.next == 0 {
-		l.tail = p.prev
-	} else {
-		b.orders[p.next].prev = p.prev
+		tail = p.prev
 	}
+	l.head, l.tail = head, tail
 }
 
 // set changes what an order has left and in flight, and nothing else: it keeps

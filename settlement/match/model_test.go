@@ -30,7 +30,7 @@ func newNaive(capacity int) *naive {
 }
 
 func (n *naive) submit(o Order, now time.Time) (uint64, error) {
-	if err := o.validate(); err != nil {
+	if err := o.validate(false); err != nil {
 		return 0, err
 	}
 	if n.orders[o.ID] != nil {

@@ -93,15 +93,17 @@ func open(left, held uint64) uint64 {
 	return left - held
 }
 
-func (o *Order) validate() error {
+// validate checks an order. plain says that its id is known to be ASCII without
+// a separator.
+func (o *Order) validate(plain bool) error {
 	switch {
 	case o.ID == "":
 		return fmt.Errorf("%w: empty", ErrID)
 	case len(o.ID) > MaxID:
 		return fmt.Errorf("%w: %d bytes, the most is %d", ErrID, len(o.ID), MaxID)
-	case strings.IndexByte(o.ID, separator) >= 0:
+	case !plain && strings.IndexByte(o.ID, separator) >= 0:
 		return fmt.Errorf("%w: %q contains %q", ErrID, o.ID, separator)
-	case !utf8.ValidString(o.ID):
+	case !plain && !utf8.ValidString(o.ID):
 		return fmt.Errorf("%w: %q is not UTF-8", ErrID, o.ID)
 	case o.Account == "":
 		return fmt.Errorf("%w: empty", ErrAccount)

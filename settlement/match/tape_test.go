@@ -355,7 +355,8 @@ func (b *Book) verify(t testing.TB) {
 		if p.level != 0 && b.cold[slot].expires != never {
 			expiring++
 		}
-		if pos, ok := b.find(id, b.index.tag(id)); !ok || b.index.cells[pos].slot != uint32(slot) {
+		name := b.name(id)
+		if pos, ok := b.find(name, id); !ok || b.index.cells[pos].slot != uint32(slot) {
 			t.Errorf("order %q is not in the index", id)
 		}
 	}
