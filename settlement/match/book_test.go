@@ -436,12 +436,12 @@ func FuzzParseJob(f *testing.F) {
 
 func TestNoAllocations(t *testing.T) {
 	b := newBook(t, nil)
-	fill, msgs := tape(1000, 20_000, 100)
+	fill, msgs := newTapes(1000, 20_000, 100)
 	buf := make([]Match, 0, 1024)
-	b.replay(fill, buf, nil)
-	b.replay(msgs[:10_000], buf, nil)
+	b.replay(&fill, 0, 1000, buf, nil)
+	b.replay(&msgs, 0, 10_000, buf, nil)
 	i := 10_000
-	if n := testing.AllocsPerRun(9_000, func() { b.replay(msgs[i:i+1], buf, nil); i++ }); n != 0 {
+	if n := testing.AllocsPerRun(9_000, func() { b.replay(&msgs, i, 1, buf, nil); i++ }); n != 0 {
 		t.Errorf("%v allocations a message", n)
 	}
 }
