@@ -177,8 +177,8 @@ func BenchmarkBook(b *testing.B) {
 	}{
 		{"1k", 1_000, 100, 20_000},
 		{"10k", 10_000, 1_000, 2_000},
-		{"100k", 100_000, 5_000, 200},
-		{"wide", 100_000, 1 << 31, 200},
+		{"100k", 100_000, 5_000, 1_000},
+		{"wide", 100_000, 1 << 31, 1_000},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			fill, msgs := newTapes(c.live, tapeLen, c.levels)

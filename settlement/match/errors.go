@@ -1,6 +1,9 @@
 package match
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of orders. Whoever sent the order has to change it; nothing was
 // written. A lane that is not declared gives admission.ErrLane.
@@ -58,3 +61,23 @@ var (
 
 // ErrRunning reports a second [Loop.Run] beside the first.
 var ErrRunning = errors.New("match: loop is already running")
+
+// A PanicError is the failure of a match whose [LoopOptions.Finalize] panicked.
+// OnFailed gets it; nobody is paid, and the loop goes on.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // of the goroutine that panicked
+}
+
+// Error names the panic's value; Stack is for the log.
+func (e *PanicError) Error() string { return fmt.Sprintf("match: panic in Finalize: %v", e.Value) }
+
+// Unwrap returns the panic's value when that was an error. One that wraps
+// [ErrBadBid] or [ErrBadAsk] is a verdict as if it had been returned.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errExit is the failure of a match whose Finalize ended its goroutine.
+var errExit = errors.New("match: Finalize called runtime.Goexit")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,8 @@ type LoopOptions struct {
 	// match is final. It is called from many goroutines, for the lanes' matches
 	// in turn. When its ctx ends, the node is shutting down: return soon; after
 	// an error the orders are as if they had never met. An error that wraps
-	// [ErrBadBid] or [ErrBadAsk] cancels that order. Defaults to nil: no work.
+	// [ErrBadBid] or [ErrBadAsk] cancels that order. A panic is caught, and is
+	// that match's failure: see [PanicError]. Defaults to nil: no work.
 	Finalize func(ctx context.Context, m Match) error
 
 	// Parallel is the most Finalize calls at a time. Defaults to GOMAXPROCS.
@@ -106,7 +108,9 @@ type LoopOptions struct {
 
 	// OnFinal, OnFailed and OnExpired are told what became of orders. They are
 	// called one at a time, from Run, which waits: be short. A price board is
-	// wired by an OnFinal that records m.Price. Optional.
+	// wired by an OnFinal that records m.Price. A panic in one of them leaves
+	// Run; what was in flight then stays reserved, so begin with a new Book and
+	// [Resume]. Optional.
 	OnFinal   func(m Match, r receipt.Receipt)
 	OnFailed  func(m Match, err error)
 	OnExpired func(r Resting)
@@ -340,10 +344,24 @@ func (l *Loop) start(ctx context.Context, workers *sync.WaitGroup, ms []Match) {
 		}
 		l.finalizing++
 		workers.Go(func() {
-			f.err = l.o.Finalize(ctx, f.match)
-			l.judged <- f // never blocks: there is room for Parallel
+			f.err = errExit
+			defer func() { l.judged <- f }() // never blocks: there is room for Parallel
+			f.err = l.finalize(ctx, f.match)
 		})
 	}
+}
+
+// finalize runs the caller's code. A panic there is that match's failure: one
+// bad job must not take the other matches down with it.
+func (l *Loop) finalize(ctx context.Context, m Match) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p := &PanicError{Value: v, Stack: debug.Stack()}
+			l.o.Logger.Error("finalize panicked", "bid", m.Bid, "ask", m.Ask, "panic", v, "stack", string(p.Stack))
+			err = p
+		}
+	}()
+	return l.o.Finalize(ctx, m)
 }
 
 // judge takes Finalize's answer.
