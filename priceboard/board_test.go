@@ -31,23 +31,28 @@ func (m *model) record(o Offer) {
 	if o.Derived {
 		return
 	}
-	held := 0
-	for _, x := range m.offers {
-		if x.Party == o.Party {
-			held++
-		}
-	}
-	if m.opts.MaxPerParty > 0 && held == m.opts.MaxPerParty {
+	switch {
+	case m.opts.MaxPerParty > 0 && m.held(o.Party) == m.opts.MaxPerParty:
 		i := slices.IndexFunc(m.offers, func(x Offer) bool { return x.Party == o.Party })
 		m.offers = slices.Delete(m.offers, i, i+1)
-	} else if len(m.offers) == m.opts.Window {
-		m.offers = slices.Delete(m.offers, 0, 1)
+	case len(m.offers) == m.opts.Window:
+		m.offers = m.offers[1:]
 	}
 	m.offers = append(m.offers, o)
 }
 
+// held is how many prices of party are in the window.
+func (m *model) held(party string) (n int) {
+	for _, x := range m.offers {
+		if x.Party == party {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *model) prices() []uint64 {
-	prices := []uint64{}
+	prices := make([]uint64, 0, len(m.offers))
 	for _, o := range m.offers {
 		prices = append(prices, o.Price)
 	}
