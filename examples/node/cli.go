@@ -75,6 +75,13 @@ func (c *cli) with(f func(*jrpc2.Client) error) error {
 		n, err := openNode(c.ctx, c.dir, cfg, slog.New(slog.DiscardHandler))
 		if err == nil {
 			os.Remove(filepath.Join(c.dir, addressName)) // of a node that was killed
+			// Another node settles if this takes time. What needs an engine then says so.
+			lead, cancel := context.WithTimeout(c.ctx, 2*time.Second)
+			if err := n.lead(lead); err != nil && lead.Err() == nil {
+				cancel()
+				return errors.Join(err, n.Close())
+			}
+			cancel()
 			local := server.NewLocal(n.methods(c.ctx), &server.LocalOptions{
 				Server: &jrpc2.ServerOptions{Concurrency: 8},
 			})

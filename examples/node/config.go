@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ type config struct {
 	TokenFile string     `toml:"token_file"`
 	Account   string     `toml:"account"`
 	LogLevel  slog.Level `toml:"log_level"`
+
+	Database      string `toml:"database"`
+	DatabaseLease int64  `toml:"database_lease"`
 
 	PriceBoardPath         string `toml:"price_board_path"`
 	PriceBoardWindow       int    `toml:"price_board_window"`
@@ -52,6 +56,7 @@ type config struct {
 	CourierPeer          string `toml:"courier_peer"`
 	CourierPeerTokenFile string `toml:"courier_peer_token_file"`
 	CourierTokenFile     string `toml:"courier_token_file"`
+	CourierBundlesPath   string `toml:"courier_bundles_path"`
 	CourierReward        uint64 `toml:"courier_reward"`
 	CourierMaxBundle     int64  `toml:"courier_max_bundle"`
 	CourierAttempts      int    `toml:"courier_attempts"`
@@ -95,6 +100,32 @@ func readConfig(dir string) (*config, error) {
 		return nil, err
 	}
 	return parseConfig(path, text)
+}
+
+// setDatabase writes the database into the configuration of a data dir that has
+// kept nothing yet: what a node has, no flag takes away.
+func setDatabase(dir string, c *config, url string) (*config, error) {
+	path := filepath.Join(dir, configName)
+	if c.Database != "" {
+		return nil, fmt.Errorf("%s names another database", path)
+	}
+	if _, err := os.Stat(filepath.Join(dir, pebbleName)); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, fmt.Errorf("%s has data of its own: take another data dir", dir))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	setting := []byte("database = " + tomlValue(url))
+	if line := keyLine("database"); line.Match(text) {
+		text = line.ReplaceAllLiteral(text, setting)
+	} else {
+		text = slices.Concat(text, []byte("\n"), setting, []byte("\n"))
+	}
+	if c, err = parseConfig(path, text); err != nil {
+		return nil, err
+	}
+	return c, writeFile(path, text)
 }
 
 // parseConfig returns the settings in text over the defaults. Its errors begin
@@ -153,6 +184,9 @@ func (c *config) checks() []check {
 		{"listen", c.loopback() || c.TokenFile != "" && c.CourierTokenFile != "",
 			"an address beyond this machine needs token_file and courier_token_file"},
 		{"account", receipt.ValidateID(c.Account) == nil, "must be 1 to 256 bytes of UTF-8"},
+		{"database", c.Database == "" || strings.HasPrefix(c.Database, "postgres://"), "must be empty or begin with postgres://"},
+		{"database_lease", duration(c.DatabaseLease) && c.DatabaseLease >= 4*c.SettlementInterval,
+			"must be a number of seconds from 1 to 86400, and at least four times settlement_interval"},
 		{"price_board_path", c.PriceBoardPath != "", "must not be empty"},
 		{"price_board_window", 1 <= c.PriceBoardWindow && c.PriceBoardWindow <= 1e6, "must be 1 to 1000000"},
 		{"price_board_save_interval", duration(c.PriceBoardSaveInterval), seconds},
@@ -168,6 +202,7 @@ func (c *config) checks() []check {
 		{"settlement_interval", duration(c.SettlementInterval), seconds},
 		{"rpc_max_body", 1<<10 <= c.RPCMaxBody && c.RPCMaxBody <= 1<<30, "must be 1024 to 1073741824 bytes"},
 		{"rpc_time_limit", duration(c.RPCTimeLimit), seconds},
+		{"courier_bundles_path", c.CourierBundlesPath != "", "must not be empty"},
 		{"courier_reward", c.CourierReward <= 1e9, "must be at most 1000000000"},
 		{"courier_max_bundle", 1 <= c.CourierMaxBundle && c.CourierMaxBundle <= 1<<40, "must be 1 to 1099511627776 bytes"},
 		{"courier_attempts", 1 <= c.CourierAttempts && c.CourierAttempts <= 1000, "must be 1 to 1000"},

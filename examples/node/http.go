@@ -52,6 +52,10 @@ func (n *node) handler(stopping context.Context) (http.Handler, func()) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
+		if n.engine.Load() == nil {
+			io.WriteString(w, "standby\n")
+			return
+		}
 		io.WriteString(w, "ok\n")
 	})))
 	mux.Handle("GET /{$}", brief(http.HandlerFunc(n.servePage)))

@@ -104,9 +104,11 @@ func terminal(w io.Writer) io.Writer {
 	return io.Discard
 }
 
-type runCommand struct{}
+type runCommand struct {
+	Database string `help:"Keep receipts, credits, settlement and courier there, with other nodes. The first start writes it into config.toml." placeholder:"postgres://…"`
+}
 
-func (runCommand) Run(c *cli) error {
+func (r runCommand) Run(c *cli) error {
 	made, err := initConfig(c.dir, nil)
 	if err != nil {
 		return err
@@ -114,6 +116,11 @@ func (runCommand) Run(c *cli) error {
 	cfg, err := readConfig(c.dir)
 	if err != nil {
 		return err
+	}
+	if r.Database != "" && r.Database != cfg.Database {
+		if cfg, err = setDatabase(c.dir, cfg, r.Database); err != nil {
+			return err
+		}
 	}
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: cfg.LogLevel}))
 	if made {

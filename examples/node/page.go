@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -26,6 +27,7 @@ var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
 type page struct {
 	Now        time.Time
+	Standby    bool // another node settles: no Settlement, no Failures
 	Settlement settlementResult
 	More       bool // accounts than are shown
 	Failures   []settlement.Failure
@@ -65,18 +67,9 @@ func (n *node) servePage(w http.ResponseWriter, r *http.Request) {
 func (n *node) page(r *http.Request) (p page, err error) {
 	ctx := r.Context()
 	p.Now = time.Now().UTC()
-	if p.Settlement, err = n.settlementStatus(ctx, none{}); err != nil {
-		return p, err
-	}
-	if p.More = len(p.Settlement.Balances) > pageRows; p.More {
-		p.Settlement.Balances = p.Settlement.Balances[:pageRows]
-	}
-	for f, err := range n.engine.Failures(ctx) {
-		if err != nil {
+	if p.Standby = n.engine.Load() == nil; !p.Standby {
+		if err := n.settlementPage(ctx, &p); err != nil {
 			return p, err
-		}
-		if p.Failures = append(p.Failures, f); len(p.Failures) == pageRows {
-			break
 		}
 	}
 	if p.Bands, err = n.priceBands(ctx, none{}); err != nil {
@@ -107,6 +100,24 @@ func (n *node) page(r *http.Request) (p page, err error) {
 	}
 	p.Courier, err = n.courierStatus(ctx, courierParams{})
 	return p, err
+}
+
+func (n *node) settlementPage(ctx context.Context, p *page) (err error) {
+	if p.Settlement, err = n.settlementStatus(ctx, none{}); err != nil {
+		return err
+	}
+	if p.More = len(p.Settlement.Balances) > pageRows; p.More {
+		p.Settlement.Balances = p.Settlement.Balances[:pageRows]
+	}
+	for f, err := range n.engine.Load().Failures(ctx) {
+		if err != nil {
+			return err
+		}
+		if p.Failures = append(p.Failures, f); len(p.Failures) == pageRows {
+			break
+		}
+	}
+	return nil
 }
 
 // history keeps the bands of the last while, for the chart.

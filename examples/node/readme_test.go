@@ -10,15 +10,30 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/computemarket/computemarket/internal/postgrestest"
 )
 
-// The walk in the README does what it says: each command is run by a shell, and
+// The walks in the README do what they say: each command is run by a shell, and
 // prints what stands below it, but for the ports and the time of day.
 func TestReadmeWalk(t *testing.T) {
-	text, err := os.ReadFile("README.md")
+	walk(t, "## Five minutes with two nodes", 20)
+}
+
+func TestReadmeDatabase(t *testing.T) {
+	walk(t, "## Two nodes on one database", 10,
+		"postgres://market@127.0.0.1:5432/market", postgrestest.Start(t).URL(""))
+}
+
+// walk does the section under a heading, of at least so many steps, with old
+// strings replaced by new ones.
+func walk(t *testing.T, heading string, atLeast int, oldnew ...string) {
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, text, _ := strings.Cut(string(readme), heading+"\n")
+	text, _, _ = strings.Cut(text, "\n## ")
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +48,7 @@ func TestReadmeWalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	portA, portB := freePort(t), freePort(t)
-	here := strings.NewReplacer("7788", portA, "7789", portB)
+	here := strings.NewReplacer(append(oldnew, "7788", portA, "7789", portB)...)
 	there := strings.NewReplacer(portA, "7788", portB, "7789")
 	clock := regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 
@@ -44,7 +59,7 @@ func TestReadmeWalk(t *testing.T) {
 		}
 	})
 	steps := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
 		for _, step := range strings.Split("\n"+block[1], "\n$ ")[1:] {
 			steps++
 			line, want, _ := strings.Cut(step, "\n")
@@ -71,6 +86,10 @@ func TestReadmeWalk(t *testing.T) {
 				if got, err = bufio.NewReader(stdout).ReadString('\n'); err != nil && err != io.EOF {
 					t.Fatal(err)
 				}
+			case line == "kill -9 %1":
+				jobs[0].Process.Kill()
+				jobs[0].Wait()
+				jobs = jobs[1:]
 			case strings.HasPrefix(line, "kill "):
 				for _, j := range jobs {
 					j.Process.Signal(os.Interrupt)
@@ -92,7 +111,7 @@ func TestReadmeWalk(t *testing.T) {
 			}
 		}
 	}
-	if steps < 20 {
+	if steps < atLeast {
 		t.Errorf("only %d commands found", steps)
 	}
 	left, err := os.ReadDir(dir)

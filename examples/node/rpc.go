@@ -36,7 +36,7 @@ var readOnly = map[string]bool{
 func (n *node) methods(stopping context.Context) handler.Map {
 	limit := seconds(n.cfg.RPCTimeLimit)
 	long := seconds(n.cfg.CourierFlushLimit)
-	return handler.Map{
+	methods := handler.Map{
 		"settlement_status":     method(limit, n.settlementStatus),
 		"settlement_arm":        method(limit, n.settlementArm),
 		"settlement_cancel_arm": method(limit, n.settlementCancelArm),
@@ -62,6 +62,17 @@ func (n *node) methods(stopping context.Context) handler.Map {
 			return n.courierFlush(ctx, p)
 		}),
 	}
+	for name, call := range methods {
+		if strings.HasPrefix(name, "settlement_") || name == "offer_post" || name == "job_submit" {
+			methods[name] = func(ctx context.Context, r *jrpc2.Request) (any, error) {
+				if n.engine.Load() == nil {
+					return nil, coded(errStandby)
+				}
+				return call(ctx, r)
+			}
+		}
+	}
+	return methods
 }
 
 // none are the parameters of a method without any.
@@ -107,7 +118,7 @@ const (
 	codeLimit     jrpc2.Code = 8  // over a limit of size or number
 	codePeer      jrpc2.Code = 9  // the peer of a flush takes nothing; data has the report
 	codeBusy      jrpc2.Code = 10 // try again
-	codeStopped   jrpc2.Code = 11 // the store has failed or is closed
+	codeStopped   jrpc2.Code = 11 // the store has failed, is closed or another node's
 	codeTime      jrpc2.Code = 12 // the call took too long
 	codeOther     jrpc2.Code = 13
 )
@@ -132,9 +143,10 @@ var codes = []struct {
 	{codeMode, []error{settlement.ErrMode}},
 	{codeFunds, []error{settlement.ErrInsufficient, settlement.ErrOverflow}},
 	{codePeer, []error{courier.ErrPeerDown}},
-	{codeBusy, []error{errFlushing}},
+	{codeBusy, []error{errFlushing, errStandby}},
 	{codeStopped, []error{
-		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, receipt.ErrPoisoned, receipt.ErrClosed,
+		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, settlement.ErrFenced,
+		receipt.ErrPoisoned, receipt.ErrClosed,
 		receipt.ErrCorrupt, courier.ErrPoisoned, courier.ErrClosed, courier.ErrCorrupt,
 	}},
 	{codeTime, []error{context.DeadlineExceeded, context.Canceled}},

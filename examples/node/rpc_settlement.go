@@ -32,7 +32,7 @@ type balance struct {
 }
 
 func (n *node) settlementStatus(ctx context.Context, _ none) (r settlementResult, err error) {
-	s, err := n.engine.Status(ctx)
+	s, err := n.engine.Load().Status(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -71,7 +71,7 @@ func (n *node) settlementArm(ctx context.Context, p armParams) (r settlementResu
 	if p.DelaySeconds < 0 {
 		return r, settlement.ErrActivation
 	}
-	if err := n.engine.Arm(ctx, when); err != nil {
+	if err := n.engine.Load().Arm(ctx, when); err != nil {
 		return r, err
 	}
 	n.engine.Wake()
@@ -79,7 +79,7 @@ func (n *node) settlementArm(ctx context.Context, p armParams) (r settlementResu
 }
 
 func (n *node) settlementCancelArm(ctx context.Context, _ none) (r settlementResult, err error) {
-	if err := n.engine.CancelArm(ctx); err != nil {
+	if err := n.engine.Load().CancelArm(ctx); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -96,7 +96,7 @@ func (n *node) settlementDryRun(ctx context.Context, p dryRunParams) (r settleme
 	if p.Reason == "" {
 		p.Reason = "asked for"
 	}
-	if err := n.engine.DryRun(ctx, p.Reason); err != nil {
+	if err := n.engine.Load().DryRun(ctx, p.Reason); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -107,7 +107,7 @@ type heightParams struct {
 }
 
 func (n *node) settlementHeight(ctx context.Context, p heightParams) (r settlementResult, err error) {
-	if err := n.engine.Height(ctx, p.Height); err != nil {
+	if err := n.engine.Load().Height(ctx, p.Height); err != nil {
 		return r, err
 	}
 	n.engine.Wake()
@@ -119,7 +119,7 @@ type retryParams struct {
 }
 
 func (n *node) settlementRetry(ctx context.Context, p retryParams) (r settlementResult, err error) {
-	if err := n.engine.Retry(ctx, p.Receipt); err != nil {
+	if err := n.engine.Load().Retry(ctx, p.Receipt); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -131,7 +131,7 @@ type failuresResult struct {
 
 func (n *node) settlementFailures(ctx context.Context, _ none) (r failuresResult, err error) {
 	r.Failures = []settlement.Failure{}
-	for f, err := range n.engine.Failures(ctx) {
+	for f, err := range n.engine.Load().Failures(ctx) {
 		if err != nil || len(r.Failures) == maxListed {
 			return r, err
 		}

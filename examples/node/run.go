@@ -46,6 +46,7 @@ func runNode(ctx context.Context, dir string, cfg *config, log *slog.Logger, rea
 // run serves until ctx ends or a part fails, and returns why. What stops later
 // is what others lean on: first the callers, then the matches, whose finished
 // work still becomes durable, then settlement, then the board, which is saved.
+// While another node on the same database settles, this one waits to take over.
 func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr string)) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -65,8 +66,8 @@ func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr s
 		}
 		return nil
 	})
-	matching := start(stop, n.loop.Run)
-	settling := start(stop, n.engine.Run)
+	matching := start(stop, n.match)
+	settling := start(stop, n.settle)
 	saving := start(stop, n.board.Run)
 	watching := start(stop, n.watch)
 
@@ -85,7 +86,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr s
 	}
 	err := errors.Join(serve(), watching(), matching())
 	if n.engine.Mode() == settlement.Real { // what the last matches owe
-		_, e := n.engine.Settle(wait)
+		_, e := n.engine.Load().Settle(wait)
 		err = errors.Join(err, e)
 	}
 	err = errors.Join(err, settling(), saving())
@@ -129,7 +130,7 @@ func (n *node) watch(ctx context.Context) error {
 
 func (n *node) observeCapacity() { n.admit.ObserveCapacity(n.cfg.CapacityShards, time.Now()) }
 
-// health is nil while the disk answers.
+// health is nil while disk or database answer.
 func (n *node) health(ctx context.Context) error {
 	if _, err := n.ledger.Balance(ctx, n.ledger.Issuer()); err != nil {
 		return fmt.Errorf("ledger: %w", err)

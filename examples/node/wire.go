@@ -14,17 +14,12 @@ import (
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/admission/admissionprom"
 	"github.com/computemarket/computemarket/courier"
-	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/courier/courierprom"
 	"github.com/computemarket/computemarket/priceboard"
 	"github.com/computemarket/computemarket/priceboard/priceboardprom"
-	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/receipt/receiptprom"
-	"github.com/computemarket/computemarket/settlement"
 	"github.com/computemarket/computemarket/settlement/match"
 	"github.com/computemarket/computemarket/settlement/match/matchprom"
-	"github.com/computemarket/computemarket/settlement/settlementpebble"
-	"github.com/computemarket/computemarket/settlement/settlementprom"
 	"github.com/computemarket/computemarket/workload"
 )
 
@@ -35,10 +30,8 @@ type node struct {
 	cfg *config
 	log *slog.Logger
 
-	db       *settlementpebble.DB
-	receipts *receiptpebble.Store
-	ledger   *settlementpebble.Ledger
-	engine   *settlement.Engine
+	stores
+	engine   seat
 	board    *priceboard.Board
 	admit    *admission.Controller
 	market   *market
@@ -59,13 +52,14 @@ type node struct {
 // settlement.ErrLocked says that another does.
 func openNode(ctx context.Context, dir string, cfg *config, log *slog.Logger) (n *node, err error) {
 	n = &node{dir: dir, cfg: cfg, log: log, registry: prometheus.NewRegistry()}
+	n.engine.taken = make(chan struct{})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		n.openStores, n.openSettlement, n.openBoard, n.openMarket, n.openCourier, n.openTokens,
+		n.openStores, n.openBoard, n.openMarket, n.openCourier, n.openTokens,
 	} {
 		if err := open(ctx); err != nil {
 			return n, err
@@ -86,47 +80,17 @@ func (n *node) Close() (err error) {
 
 func (n *node) closeLater(f func() error) { n.closers = append(n.closers, f) }
 
-// openStores opens the database that all stores share, so that they share its
-// fsyncs too.
-func (n *node) openStores(context.Context) error {
-	db, err := settlementpebble.OpenDB(filepath.Join(n.dir, "db"), &settlementpebble.DBOptions{Logger: n.log})
-	if err != nil {
-		return err
-	}
-	n.db = db
-	n.closeLater(db.Close)
-
+func (n *node) openStores(ctx context.Context) error {
 	metrics := receiptprom.New()
 	n.registry.MustRegister(metrics, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.receipts, err = receiptpebble.New(db, &receiptpebble.Options{Logger: n.log, Metrics: metrics})
-	if err != nil {
+	if n.cfg.Database != "" {
+		return n.openSQL(ctx, metrics)
+	}
+	if err := n.openPebble(metrics); err != nil {
 		return err
 	}
-	n.closeLater(n.receipts.Close)
-
-	n.ledger, err = settlementpebble.NewLedger(db, &settlementpebble.LedgerOptions{Logger: n.log})
-	return err
-}
-
-func (n *node) openSettlement(ctx context.Context) error {
-	state, err := settlementpebble.NewStore(n.db)
-	if err != nil {
-		return err
-	}
-	metrics := settlementprom.New()
-	n.registry.MustRegister(metrics)
-	policy := settlement.RevertToDryRun
-	if n.cfg.SettlementPolicy == "quarantine" {
-		policy = settlement.Quarantine
-	}
-	n.engine, err = settlement.Open(ctx, n.receipts, n.ledger, state, &settlement.Options{
-		Policy:   policy,
-		Interval: seconds(n.cfg.SettlementInterval),
-		Logger:   n.log,
-		Metrics:  metrics,
-	})
-	return err
+	return n.lead(ctx) // of the only node on this Pebble
 }
 
 func (n *node) openBoard(ctx context.Context) error {
@@ -202,7 +166,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 	n.loop, err = match.NewLoop(m.book, n.receipts, &match.LoopOptions{
 		Finalize:  m.finalize,
 		Parallel:  n.cfg.JobWorkers,
-		Engine:    n.engine,
+		Engine:    &n.engine,
 		OnFinal:   m.final,
 		OnFailed:  m.failed,
 		OnExpired: m.expired,
@@ -212,16 +176,11 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 	return err
 }
 
-func (n *node) openCourier(context.Context) error {
-	store, err := courierpebble.New(n.db, nil)
-	if err != nil {
-		return err
-	}
-	n.closeLater(store.Close)
+func (n *node) openCourier(context.Context) (err error) {
 	metrics := courierprom.New()
 	n.registry.MustRegister(metrics)
-	n.courier, err = courier.New(store, &courier.Options{
-		Bundles:     courier.DirBundles(filepath.Join(n.dir, "bundles")),
+	n.courier, err = courier.New(n.bundles, &courier.Options{
+		Bundles:     courier.DirBundles(resolve(n.dir, n.cfg.CourierBundlesPath)),
 		MaxBundle:   n.cfg.CourierMaxBundle,
 		MaxAttempts: n.cfg.CourierAttempts,
 		Backoff:     milliseconds(n.cfg.CourierBackoffMS),
