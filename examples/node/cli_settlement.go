@@ -15,8 +15,8 @@ func (settlementStatusCommand) Run(c *cli) error {
 
 func showSettlement(t *table, r settlementResult) {
 	t.row("mode", r.Mode)
-	if r.Activation != nil {
-		t.row("becomes real", r.Activation)
+	if when := r.Becomes(); when != "" {
+		t.row("becomes real", when)
 	}
 	if r.Reason != "" {
 		t.row("because", r.Reason)

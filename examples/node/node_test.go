@@ -271,6 +271,32 @@ func TestNotAdmitted(t *testing.T) {
 	}
 }
 
+// An armed node waits, through a restart too, and can be told otherwise.
+func TestArmed(t *testing.T) {
+	dir := newDir(t)
+	n := startNode(t, dir)
+	if out := do(t, dir, "settlement", "arm", "--delay", "1h"); !strings.Contains(out, "armed") || !strings.Contains(out, "becomes real") {
+		t.Error(out)
+	}
+	n.stop()
+	startNode(t, dir)
+	s := doJSON[settlementResult](t, dir, "settlement", "status")
+	if s.Mode != settlement.Armed || s.Activation == nil {
+		t.Fatalf("%+v", s)
+	}
+	if s := doJSON[settlementResult](t, dir, "settlement", "cancel-arm"); s.Mode != settlement.DryRun {
+		t.Fatalf("%+v", s)
+	}
+	do(t, dir, "settlement", "arm", "--height", "5")
+	do(t, dir, "settlement", "height", "4")
+	if s := doJSON[settlementResult](t, dir, "settlement", "height", "5"); s.Mode != settlement.Real {
+		t.Fatalf("%+v", s)
+	}
+	if s := doJSON[settlementResult](t, dir, "settlement", "dry-run", "--reason", "a pause"); s.Mode != settlement.DryRun || s.Reason != "a pause" {
+		t.Fatalf("%+v", s)
+	}
+}
+
 // A full lane refuses, and the node starts again, also with less room than before.
 func TestFullLane(t *testing.T) {
 	dir := newDir(t, "book_capacity=2")

@@ -26,6 +26,16 @@ type settlementResult struct {
 	Balances    []balance              `json:"balances"` // at most 1000
 }
 
+// Becomes says for people when an armed engine becomes real.
+func (r settlementResult) Becomes() string {
+	if r.Activation == nil {
+		return ""
+	}
+	a := *r.Activation
+	a.Remaining = a.Remaining.Round(time.Second)
+	return a.String()
+}
+
 type balance struct {
 	Account string `json:"account"`
 	Balance uint64 `json:"balance"`
