@@ -23,7 +23,8 @@ import (
 // the second settles what it has left, nothing twice. Then the second is stopped
 // in order and the first takes over again.
 func TestTakeOver(t *testing.T) {
-	url := postgrestest.Start(t).URL("")
+	server := postgrestest.Start(t)
+	url := server.URL("")
 	lease := []string{"database=" + url, "database_lease=4", "log_level=error", "capacity_shards=100000", "job_max_slices=1000"}
 	dirA, dirB := newDir(t, lease...), newDir(t, lease...)
 	a := startProcess(t, dirA)
@@ -77,6 +78,14 @@ func TestTakeOver(t *testing.T) {
 	if got := get(t, a.addr, "/healthz"); got != "standby\n" {
 		t.Errorf("A is %q", got)
 	}
+	// The database goes and comes back, which stops neither.
+	server.Stop()
+	eventually(t, "B knows", func() bool { return strings.HasPrefix(get(t, b.addr, "/healthz"), "ledger: ") })
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "B leads after the restart", func() bool { return get(t, b.addr, "/healthz") == "ok\n" })
+	eventually(t, "A stands by after the restart", func() bool { return get(t, a.addr, "/healthz") == "standby\n" })
 	if err := b.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/computemarket/computemarket/settlement"
 	"github.com/computemarket/computemarket/settlement/settlementprom"
@@ -58,15 +59,25 @@ func (n *node) lead(ctx context.Context) error {
 	return nil
 }
 
-// settle takes the lead and settles until ctx ends.
+// settle takes the lead and settles until ctx ends. A database that is away for a
+// while ends neither.
 func (n *node) settle(ctx context.Context) error {
-	if err := n.lead(ctx); err != nil {
-		if ctx.Err() != nil {
+	for {
+		err := n.lead(ctx)
+		switch {
+		case err == nil:
+			return n.engine.Load().Run(ctx)
+		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, settlement.ErrCorrupt), errors.Is(err, settlement.ErrSchema), errors.Is(err, settlement.ErrOptions):
+			return err
 		}
-		return err
+		n.log.Warn("no lead, trying again", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
 	}
-	return n.engine.Load().Run(ctx)
 }
 
 // match matches from when this node has the lead: a receipt says whether it is a

@@ -145,7 +145,7 @@ var codes = []struct {
 	{codePeer, []error{courier.ErrPeerDown}},
 	{codeBusy, []error{errFlushing, errStandby}},
 	{codeStopped, []error{
-		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, settlement.ErrFenced,
+		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, settlement.ErrFenced, settlement.ErrStale,
 		receipt.ErrPoisoned, receipt.ErrClosed,
 		receipt.ErrCorrupt, courier.ErrPoisoned, courier.ErrClosed, courier.ErrCorrupt,
 	}},
