@@ -24,7 +24,7 @@ import (
 const (
 	childRole    = "POSTGRESTEST_CHILD" // the child's name
 	childURL     = "POSTGRESTEST_URL"
-	processLease = 400 * time.Millisecond
+	processLease = time.Second
 )
 
 // runChild is a node: it waits for the lease, settles as long as it leads, and
@@ -107,7 +107,7 @@ func startNode(t *testing.T, name, url string, events chan<- event) *node {
 // TestTwoNodes kills or pauses the node that leads, again and again, while
 // receipts come in.
 func TestTwoNodes(t *testing.T) {
-	rounds := 12
+	rounds := 8
 	if testing.Short() {
 		rounds = 4
 	}
