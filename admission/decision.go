@@ -3,6 +3,7 @@ package admission
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -79,6 +80,17 @@ func (c Code) String() string {
 
 // MarshalText implements [encoding.TextMarshaler] with the text of String.
 func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. It returns [ErrText] for
+// a text that names no code, and leaves c alone.
+func (c *Code) UnmarshalText(text []byte) error {
+	i := slices.Index(codeText[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%w: code %q", ErrText, text)
+	}
+	*c = Code(i)
+	return nil
+}
 
 // plain reports whether check would return r.Duration, for requests as they
 // usually are; for unusual ones it may say no.

@@ -18,6 +18,9 @@ var ErrID = errors.New("admission: id is empty or too long")
 // [MaxDuration] or 64 bits of micro-shard-seconds.
 var ErrDemand = errors.New("admission: bad demand")
 
+// ErrText reports a text that names no mode or no code.
+var ErrText = errors.New("admission: unknown name")
+
 // fault is what is wrong with a request. It becomes an error only for who asks.
 type fault uint8
 

@@ -34,6 +34,18 @@ func (m Mode) String() string {
 // MarshalText implements [encoding.TextMarshaler] with the text of String.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// UnmarshalText implements [encoding.TextUnmarshaler]. It returns [ErrText] for
+// a text that names no mode, and leaves m alone.
+func (m *Mode) UnmarshalText(text []byte) error {
+	for _, known := range Modes {
+		if string(text) == known.String() {
+			*m = known
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: mode %q", ErrText, text)
+}
+
 // machine is the mode with its memory. It knows nothing of clocks or samples.
 type machine struct {
 	mode     Mode

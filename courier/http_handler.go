@@ -87,7 +87,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		status, final = http.StatusUnprocessableEntity, false
 	default:
 		final = false
-		h.opts.Logger.Error("receipt not accepted", "err", err)
+		level := slog.LevelError
+		if req.Context().Err() != nil { // the sender has hung up
+			level = slog.LevelDebug
+		}
+		h.opts.Logger.Log(req.Context(), level, "receipt not accepted", "err", err)
 		err = errors.New("not now") // the rest is not the sender's business
 	}
 	if final {
