@@ -115,8 +115,9 @@ func (s *Store) tryAcquire(ctx context.Context) (state settlement.State, wait ti
 			return err
 		}
 		if wait = 0; holder != s.holder && micros > 0 {
-			// Never longer than a lease, even if the database's clock was set.
-			wait = min(time.Duration(micros)*time.Microsecond, s.opts.Lease) + time.Millisecond
+			// Look again within the lease: the holder may release it early, and
+			// the database's clock may be set.
+			wait = min(time.Duration(micros)*time.Microsecond, s.opts.Lease/4) + time.Millisecond
 			return nil
 		}
 		state.Epoch++
