@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,19 +21,26 @@ type Open func(dir string) (courier.Store, error)
 
 // Run runs the suite, one subtest for each clause of the contract.
 func Run(t *testing.T, open Open) {
-	for _, c := range clauses {
-		t.Run(c.name, func(t *testing.T) {
-			if err := c.check(t.Context(), t.TempDir(), open); err != nil {
+	for _, c := range Clauses() {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := c.Check(t.Context(), t.TempDir(), open); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-var clauses = []struct {
-	name  string
-	check func(ctx context.Context, dir string, open Open) error
-}{
+// Clause is one promise of courier.Store. Check returns an error unless the
+// stores that open gives keep it; dir is an empty folder.
+type Clause struct {
+	Name  string
+	Check func(ctx context.Context, dir string, open Open) error
+}
+
+// Clauses returns all clauses of the suite.
+func Clauses() []Clause { return slices.Clone(clauses) }
+
+var clauses = []Clause{
 	{"AppendAndGet", with(appendAndGet)},
 	{"AppendAgain", with(appendAgain)},
 	{"AppendConflict", with(appendConflict)},

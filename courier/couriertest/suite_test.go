@@ -47,9 +47,9 @@ func TestBroken(t *testing.T) {
 				s, err := good(dir)
 				return wrap(s.(*Model)), err
 			}
-			for _, c := range clauses {
-				if err := c.check(t.Context(), t.TempDir(), open); err != nil {
-					t.Logf("%s: %v", c.name, err)
+			for _, c := range Clauses() {
+				if err := c.Check(t.Context(), t.TempDir(), open); err != nil {
+					t.Logf("%s: %v", c.Name, err)
 					return
 				}
 			}

@@ -30,3 +30,45 @@ func TestCourierSuite(t *testing.T) {
 		return closingCourier{store, db}, err
 	})
 }
+
+func TestCourierSuiteCatches(t *testing.T) {
+	for name, c := range map[string]struct{ clause, old, new string }{
+		"an id twice is an error": {"AppendAgain", "ON CONFLICT (id) DO NOTHING", ""},
+		"loses the order":         {"ListInOrder", "ORDER BY seq LIMIT", "ORDER BY id LIMIT"},
+		"ignores where to begin":  {"ListFrom", "seq >= $2 ORDER", "seq >= $2 - $2 ORDER"},
+		"needs no receipt":        {"Needs", "AND state <> 'acknowledged')", "AND state = 'acknowledged')"},
+		"counts nothing":          {"Move", "pending = pending + $1, acknowledged = acknowledged + $2", "pending = pending + 0 * $1, acknowledged = acknowledged + 0 * $2"},
+		"gone receipts stay":      {"Move", "DELETE FROM courier_receipts WHERE", "DELETE FROM courier_receipts WHERE FALSE AND"},
+		"moves no receipt":        {"Move", "AND r.id = v.id", "AND r.id = v.id AND FALSE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, byDir := sharedServer(t), map[string]string{}
+			var rewrites int64
+			err := clauseOf(t, couriertest.Clauses(), c.clause, func(c couriertest.Clause) string { return c.Name }).
+				Check(t.Context(), t.TempDir(), func(dir string) (courier.Store, error) {
+					if byDir[dir] == "" {
+						byDir[dir] = newSchema()
+					}
+					if err := couriersql.Migrate(t.Context(), openDB(t, s, byDir[dir])); err != nil {
+						t.Fatal(err)
+					}
+					db, r := planted(t, s, byDir[dir], c.old, c.new)
+					store, err := couriersql.New(t.Context(), db)
+					return countingCourier{closingCourier{store, db}, r, &rewrites}, err
+				})
+			wantCaught(t, err, rewrites)
+		})
+	}
+}
+
+// countingCourier tells at the end how often the bug was planted.
+type countingCourier struct {
+	closingCourier
+	r *rewriter
+	n *int64
+}
+
+func (c countingCourier) Close() error {
+	*c.n += c.r.times.Load()
+	return c.closingCourier.Close()
+}
