@@ -10,7 +10,7 @@ import (
 	"github.com/computemarket/computemarket/settlement/settlementsql"
 )
 
-var crashes = flag.Int("crashes", 20, "how often TestServerCrashes ends the server")
+var crashes = flag.Int("crashes", 50, "how often TestServerCrashes ends the server")
 
 // TestServerCrashes kills or stops PostgreSQL in mid-settle and starts it again,
 // while one engine goes on. For more, go test -run ServerCrashes -crashes 200.
