@@ -5,7 +5,7 @@
 // A filter is a chain of blocked Bloom filters (Putze, Sanders, Singler:
 // Cache-, Hash- and Space-Efficient Bloom Filters, 2007), each twice the size
 // of the one before, with 16 bits a key: two to four bytes of memory a key, and
-// about 0.2 % false positives for each segment of the chain.
+// about 0.1 % false positives for each full segment of the chain.
 package bloom
 
 import (

@@ -121,8 +121,7 @@ var Faults = []Fault{
 
 // Fail runs work again and again, with operation 1, 2, 3 … failing, until none
 // fails any more. After each it calls check on the disk as the operating system
-// saw it, and as a power cut would leave it. step > 1 skips operations; the last
-// seed differs from run to run of the work.
+// saw it, and as a power cut would leave it. A step above 1 skips operations.
 func Fail(t *testing.T, f Fault, step int, work Work, check Check) {
 	t.Helper()
 	runs := 0
