@@ -19,6 +19,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/computemarket/computemarket/internal/durable"
 	"github.com/computemarket/computemarket/receipt"
 )
 
@@ -87,7 +88,7 @@ func initConfig(dir string, settings map[string]string) (bool, error) {
 	if _, err := parseConfig(path, text); err != nil {
 		return false, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MkdirAll(durable.OS{}, dir, 0o700); err != nil {
 		return false, err
 	}
 	return true, writeFile(path, text)

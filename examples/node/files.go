@@ -8,31 +8,15 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/computemarket/computemarket/internal/durable"
 )
 
 // writeFile writes a file that only its owner can read, whole or not at all, and
-// durably: a temporary file in the same folder, fsync, rename, fsync of the
-// folder.
+// durably. A file that is there keeps its mode.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // in vain once it is renamed
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return durable.WriteFile(durable.OS{}, path, data, 0o600)
 }
 
 // token is a secret that a caller has to show. The empty one asks for nothing.

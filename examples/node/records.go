@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/internal/durable"
 	"github.com/computemarket/computemarket/settlement/match"
 	"github.com/computemarket/computemarket/workload"
 )
@@ -80,7 +81,7 @@ var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 type records[T any] struct{ dir string }
 
 func openRecords[T any](dir string) (records[T], error) {
-	return records[T]{dir}, os.MkdirAll(dir, 0o700)
+	return records[T]{dir}, durable.MkdirAll(durable.OS{}, dir, 0o700)
 }
 
 func (r records[T]) put(id string, record *T) error {
@@ -102,7 +103,7 @@ func (r records[T]) all() ([]*T, error) {
 	var all []*T
 	for _, e := range entries {
 		path := filepath.Join(r.dir, e.Name())
-		if strings.HasPrefix(e.Name(), ".tmp-") { // a crash left it
+		if strings.HasPrefix(e.Name(), durable.TempPrefix) { // a crash left it
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/computemarket/computemarket/admission/admissionprom"
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierprom"
+	"github.com/computemarket/computemarket/internal/durable"
 	"github.com/computemarket/computemarket/priceboard"
 	"github.com/computemarket/computemarket/priceboard/priceboardprom"
 	"github.com/computemarket/computemarket/receipt/receiptprom"
@@ -95,7 +96,7 @@ func (n *node) openStores(ctx context.Context) error {
 
 func (n *node) openBoard(ctx context.Context) error {
 	path := resolve(n.dir, n.cfg.PriceBoardPath)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := durable.MkdirAll(durable.OS{}, filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	board, err := priceboard.Open(ctx, priceboard.File(path), &priceboard.Options{
@@ -150,7 +151,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 		return err
 	}
 	inbox := resolve(n.dir, n.cfg.InboxPath)
-	if err := os.MkdirAll(inbox, 0o700); err != nil {
+	if err := durable.MkdirAll(durable.OS{}, inbox, 0o700); err != nil {
 		return err
 	}
 	if n.inbox, err = os.OpenRoot(inbox); err != nil {
