@@ -24,8 +24,9 @@ type Work func(disk vfs.FS, seed uint64, ack func()) error
 type Check func(disk vfs.FS, seed uint64, acked int) error
 
 // Crash runs work with one seed after another and calls check for each point
-// at which the disk changes, until it has seen that many points. Of what was not
-// synced at the point, the disk keeps nothing, all, or a random part.
+// at which the disk changes, and for the end, until it has seen that many
+// points. Of what was not synced at the point, the disk keeps nothing, all, or a
+// random part.
 func Crash(t *testing.T, points int, work Work, check Check) {
 	t.Helper()
 	seen, err := FindCrash(points, work, check)
@@ -73,26 +74,30 @@ func FindCrash(points int, work Work, check Check) (int, error) {
 		var k counter
 		var mu sync.Mutex // one clone at a time; guards rng and sent
 		rng := rand.New(rand.NewPCG(seed, 1))
-		hooked := &hookFS{FS: disk, before: func() (bool, error) {
+		hooked := &hookFS{FS: disk}
+		hooked.before = func() (bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			p := point{seed: seed, k: k.next(), percent: []int{0, 100, 30, 70}[rng.IntN(4)]}
 			// Count first: a step acknowledged while the disk is being copied
 			// may be missing from the copy.
 			p.acked = int(acked.Load())
+			hooked.alone.Lock()
 			p.disk = disk.CrashClone(vfs.CrashCloneCfg{
 				UnsyncedDataPercent: p.percent, RNG: rng,
 			})
+			hooked.alone.Unlock()
 			todo <- p
 			sent++
 			return false, nil
-		}}
+		}
 		if err := work(hooked, seed, func() { acked.Add(1) }); err != nil {
 			fail("seed %d: the run without a crash: %w", seed, err)
 		}
 		if k.n.Load() == 0 {
 			fail("seed %d: the work writes nothing", seed)
 		}
+		hooked.before() // a crash after all of it
 	}
 	close(todo)
 	checkers.Wait()

@@ -4,7 +4,9 @@
 package crashtest
 
 import (
+	"io"
 	"io/fs"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,6 +18,7 @@ import (
 type hookFS struct {
 	vfs.FS
 	before func() (partial bool, err error)
+	alone  sync.Mutex // held where the disk must not be copied meanwhile
 }
 
 func (h *hookFS) do(op func() error) error {
@@ -66,6 +69,21 @@ func (h *hookFS) Rename(o, n string) error { return h.do(func() error { return h
 
 func (h *hookFS) Remove(n string) error { return h.do(func() error { return h.FS.Remove(n) }) }
 
+func (h *hookFS) RemoveAll(n string) error {
+	return h.do(func() error { return h.FS.RemoveAll(n) })
+}
+
+// Lock makes the lock's file.
+func (h *hookFS) Lock(n string) (lock io.Closer, err error) {
+	err = h.do(func() error {
+		h.alone.Lock() // MemFS.Lock takes a lock twice, which deadlocks with a CrashClone in between
+		defer h.alone.Unlock()
+		lock, err = h.FS.Lock(n)
+		return err
+	})
+	return lock, err
+}
+
 func (h *hookFS) MkdirAll(n string, perm fs.FileMode) error {
 	return h.do(func() error { return h.FS.MkdirAll(n, perm) })
 }
@@ -77,19 +95,29 @@ type hookFile struct {
 	hook *hookFS
 }
 
-func (f *hookFile) Write(p []byte) (int, error) {
+func (f *hookFile) Write(p []byte) (int, error) { return f.write(p, f.File.Write) }
+
+func (f *hookFile) WriteAt(p []byte, at int64) (int, error) {
+	return f.write(p, func(p []byte) (int, error) { return f.File.WriteAt(p, at) })
+}
+
+func (f *hookFile) write(p []byte, write func([]byte) (int, error)) (int, error) {
 	partial, err := f.hook.before()
 	if err == nil {
-		return f.File.Write(p)
+		return write(p)
 	}
 	if !partial {
 		return 0, err
 	}
-	n, werr := f.File.Write(p[:len(p)/2])
+	n, werr := write(p[:len(p)/2])
 	if werr != nil {
 		err = werr
 	}
 	return n, err
+}
+
+func (f *hookFile) Preallocate(at, length int64) error {
+	return f.hook.do(func() error { return f.File.Preallocate(at, length) })
 }
 
 func (f *hookFile) Sync() error     { return f.hook.do(f.File.Sync) }
@@ -115,14 +143,28 @@ func Hook(disk vfs.FS, before func() error) vfs.FS {
 }
 
 // NoSync returns disk as a store would see it that acknowledges before it
-// syncs: files are never synced.
+// syncs: no file is ever synced. Folders are.
 func NoSync(disk vfs.FS) vfs.FS { return &noSyncFS{disk} }
 
 type noSyncFS struct{ vfs.FS }
 
 func (n *noSyncFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := n.FS.Create(name, c)
-	return &noSyncFile{f}, err
+	return unsynced(n.FS.Create(name, c))
+}
+
+func (n *noSyncFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return unsynced(n.FS.OpenReadWrite(name, c, opts...))
+}
+
+func (n *noSyncFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return unsynced(n.FS.ReuseForWrite(oldname, newname, c))
+}
+
+func unsynced(f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &noSyncFile{f}, nil
 }
 
 func (n *noSyncFS) Unwrap() vfs.FS { return n.FS }
