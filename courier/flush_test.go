@@ -99,7 +99,7 @@ func metric(t testing.TB, reg *prometheus.Registry, name string) float64 {
 
 func TestRetryUpdatesMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reg, metrics := prometheus.NewPedanticRegistry(), courierprom.New()
+		reg, metrics := prometheus.NewPedanticRegistry(), courierprom.New(nil)
 		reg.MustRegister(metrics)
 		c := newCourier(t, new(couriertest.Model), &courier.Options{Metrics: metrics})
 		sent := send(t, c, 1)
@@ -336,7 +336,7 @@ func TestCancelWhileWaiting(t *testing.T) {
 }
 
 func TestRejected(t *testing.T) {
-	reg, metrics := prometheus.NewPedanticRegistry(), courierprom.New()
+	reg, metrics := prometheus.NewPedanticRegistry(), courierprom.New(nil)
 	reg.MustRegister(metrics)
 	c := newCourier(t, new(couriertest.Model), &courier.Options{Metrics: metrics})
 	sent := send(t, c, 3)

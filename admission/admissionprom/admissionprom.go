@@ -9,6 +9,7 @@
 package admissionprom
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,22 +22,47 @@ import (
 type Collector struct {
 	c     *admission.Controller
 	clock admission.Clock
+
+	p50, p90, admitted, deferred, mode *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*Collector)(nil)
 
-// Options says how a [Collector] looks.
+// Options says how a [Collector] looks. Nil means the defaults.
 type Options struct {
 	// Clock gives the time at which the controller is asked; it is the same as
 	// the controller's. Defaults to [time.Now].
 	Clock admission.Clock
+
+	// Namespace is put before each name, with an underscore. Defaults to none.
+	Namespace string
+
+	// ConstLabels are on every series, such as the name of a node: two
+	// collectors in one registry differ in them. Defaults to none.
+	ConstLabels prometheus.Labels
 }
 
 // NewCollector returns a collector to be registered by the caller. A nil
-// *Options means the defaults.
+// *Options means the defaults. No controller, and a name or label that
+// Prometheus refuses, are the error of registering.
 func NewCollector(c *admission.Controller, o *Options) *Collector {
-	col := &Collector{c: c, clock: systemClock{}}
-	if o != nil && o.Clock != nil {
+	if o == nil {
+		o = &Options{}
+	}
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(o.Namespace, "", name), help, labels, o.ConstLabels)
+	}
+	col := &Collector{
+		c: c, clock: systemClock{},
+		p50: desc("consumer_fee_p50", "Median of the consumer fees in the window, 0 without any."),
+		p90: desc("consumer_fee_p90", "90th percentile of the consumer fees in the window, 0 without any."),
+		admitted: desc("industrial_admitted_total",
+			"Industrial jobs that were admitted."),
+		deferred: desc("industrial_deferred_total",
+			"Industrial jobs that were refused for any reason but a malformed request."),
+		mode: desc("admission_mode", "1 for the current mode, 0 for the others.", "mode"),
+	}
+	if o.Clock != nil {
 		col.clock = o.Clock
 	}
 	return col
@@ -46,22 +72,13 @@ type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
 
-var (
-	p50 = prometheus.NewDesc("consumer_fee_p50",
-		"Median of the consumer fees in the window, 0 without any.", nil, nil)
-	p90 = prometheus.NewDesc("consumer_fee_p90",
-		"90th percentile of the consumer fees in the window, 0 without any.", nil, nil)
-	admitted = prometheus.NewDesc("industrial_admitted_total",
-		"Industrial jobs that were admitted.", nil, nil)
-	deferred = prometheus.NewDesc("industrial_deferred_total",
-		"Industrial jobs that were refused for any reason but a malformed request.", nil, nil)
-	mode = prometheus.NewDesc("admission_mode",
-		"1 for the current mode, 0 for the others.", []string{"mode"}, nil)
-)
-
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{p50, p90, admitted, deferred, mode} {
+	if c.c == nil {
+		ch <- prometheus.NewInvalidDesc(fmt.Errorf("admissionprom: %w: no controller", admission.ErrOptions))
+		return
+	}
+	for _, d := range []*prometheus.Desc{c.p50, c.p90, c.admitted, c.deferred, c.mode} {
 		ch <- d
 	}
 }
@@ -72,15 +89,15 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(p50, float64(s.FeeP50))
-	gauge(p90, float64(s.FeeP90))
+	gauge(c.p50, float64(s.FeeP50))
+	gauge(c.p90, float64(s.FeeP90))
 	for _, m := range admission.Modes {
 		v := 0.0
 		if m == s.Mode {
 			v = 1
 		}
-		gauge(mode, v, m.String())
+		gauge(c.mode, v, m.String())
 	}
-	ch <- prometheus.MustNewConstMetric(admitted, prometheus.CounterValue, float64(s.IndustrialAdmitted))
-	ch <- prometheus.MustNewConstMetric(deferred, prometheus.CounterValue, float64(s.IndustrialDeferred))
+	ch <- prometheus.MustNewConstMetric(c.admitted, prometheus.CounterValue, float64(s.IndustrialAdmitted))
+	ch <- prometheus.MustNewConstMetric(c.deferred, prometheus.CounterValue, float64(s.IndustrialDeferred))
 }

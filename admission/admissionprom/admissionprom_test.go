@@ -1,6 +1,7 @@
 package admissionprom_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/admission/admissionprom"
+	"github.com/computemarket/computemarket/internal/promtest"
 )
 
 type clock struct{ t time.Time }
@@ -76,4 +78,20 @@ industrial_admitted_total ` + admitted + `
 # TYPE industrial_deferred_total counter
 industrial_deferred_total ` + deferred + `
 `
+}
+
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		c, err := admission.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return admissionprom.NewCollector(c, &admissionprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
+}
+
+func TestNoController(t *testing.T) {
+	if err := prometheus.NewRegistry().Register(admissionprom.NewCollector(nil, nil)); !errors.Is(err, admission.ErrOptions) {
+		t.Errorf("%v, want ErrOptions", err)
+	}
 }

@@ -24,19 +24,39 @@ var (
 	_ prometheus.Collector = (*Metrics)(nil)
 )
 
-// New returns Metrics with every series at 0.
-func New() *Metrics {
+// Options set how the series are named, so that several sets of them can be
+// registered side by side. Nil means the defaults.
+type Options struct {
+	// Namespace is put before each name, with an underscore. Defaults to none.
+	Namespace string
+
+	// ConstLabels are on every series, such as the name of a node: two sets in
+	// one registry differ in them. Defaults to none.
+	ConstLabels prometheus.Labels
+}
+
+// New returns metrics at zero; nil options mean the defaults. The caller
+// registers them, and a name or label that Prometheus refuses is the error of
+// that.
+func New(opts *Options) *Metrics {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
 	m := &Metrics{
 		attempt: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "courier_flush_attempt_total",
 			Help: "Attempts to forward a receipt.",
 		}),
 		failure: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "courier_flush_failure_total",
 			Help: "Attempts to forward a receipt that failed.",
 		}),
 		dead: map[courier.Cause]prometheus.Counter{},
 		vec: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "courier_dead_letter_total",
 			Help: "Receipts given up, by cause.",
 		}, []string{"cause"}),

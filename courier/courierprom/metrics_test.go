@@ -8,6 +8,7 @@ import (
 
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierprom"
+	"github.com/computemarket/computemarket/internal/promtest"
 )
 
 func scrape(t *testing.T, reg *prometheus.Registry) (s string) {
@@ -29,7 +30,7 @@ func scrape(t *testing.T, reg *prometheus.Registry) (s string) {
 }
 
 func TestMetrics(t *testing.T) {
-	m := courierprom.New()
+	m := courierprom.New(nil)
 	reg := prometheus.NewPedanticRegistry()
 	if err := reg.Register(m); err != nil {
 		t.Fatal(err)
@@ -57,4 +58,10 @@ courier_flush_failure_total 1
 	if got := scrape(t, reg); got != after {
 		t.Errorf("then:\n%s", got)
 	}
+}
+
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		return courierprom.New(&courierprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
 }

@@ -43,7 +43,7 @@ func (n *node) lead(ctx context.Context) error {
 	if n.cfg.SettlementPolicy == "quarantine" {
 		policy = settlement.Quarantine
 	}
-	metrics := settlementprom.New()
+	metrics := settlementprom.New(nil)
 	e, err := settlement.Open(ctx, n.receipts, n.settling, n.state, &settlement.Options{
 		Policy:   policy,
 		Interval: seconds(n.cfg.SettlementInterval),

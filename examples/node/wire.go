@@ -82,7 +82,7 @@ func (n *node) Close() (err error) {
 func (n *node) closeLater(f func() error) { n.closers = append(n.closers, f) }
 
 func (n *node) openStores(ctx context.Context) error {
-	metrics := receiptprom.New()
+	metrics := receiptprom.New(nil)
 	n.registry.MustRegister(metrics, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.cfg.Database != "" {
@@ -109,7 +109,7 @@ func (n *node) openBoard(ctx context.Context) error {
 	}
 	n.board = board
 	n.closeLater(board.Close)
-	n.registry.MustRegister(priceboardprom.New(board))
+	n.registry.MustRegister(priceboardprom.New(board, nil))
 	return nil
 }
 
@@ -162,7 +162,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 		return fmt.Errorf("orders: %w", err)
 	}
 
-	metrics := matchprom.New()
+	metrics := matchprom.New(nil)
 	n.registry.MustRegister(metrics)
 	n.loop, err = match.NewLoop(m.book, n.receipts, &match.LoopOptions{
 		Finalize:  m.finalize,
@@ -178,7 +178,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 }
 
 func (n *node) openCourier(context.Context) (err error) {
-	metrics := courierprom.New()
+	metrics := courierprom.New(nil)
 	n.registry.MustRegister(metrics)
 	n.courier, err = courier.New(n.bundles, &courier.Options{
 		Bundles:     courier.DirBundles(resolve(n.dir, n.cfg.CourierBundlesPath)),

@@ -1,12 +1,14 @@
 package priceboardprom_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/computemarket/computemarket/internal/promtest"
 	"github.com/computemarket/computemarket/priceboard"
 	"github.com/computemarket/computemarket/priceboard/priceboardprom"
 )
@@ -43,7 +45,7 @@ price_band_p75 GAUGE 4
 func register(t *testing.T, b priceboardprom.Board) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	if err := reg.Register(priceboardprom.New(b)); err != nil {
+	if err := reg.Register(priceboardprom.New(b, nil)); err != nil {
 		t.Fatal(err)
 	}
 	return reg
@@ -84,6 +86,38 @@ func TestGauges(t *testing.T) {
 	}
 }
 
+// TestSideBySide: two boards in one registry, of which one leaves.
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		b, err := priceboard.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return priceboardprom.New(b, &priceboardprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
+}
+
+func TestNoBoard(t *testing.T) {
+	for _, b := range []priceboardprom.Board{nil, (*priceboard.Board)(nil)} {
+		err := prometheus.NewRegistry().Register(priceboardprom.New(b, nil))
+		if !errors.Is(err, priceboard.ErrOptions) {
+			t.Errorf("%v, want ErrOptions", err)
+		}
+	}
+}
+
+type broken struct{}
+
+func (broken) Bands() (priceboard.Bands, bool) { panic("broken") }
+
+// TestBrokenBoard: a panic is an error of the scrape and does not end the
+// process.
+func TestBrokenBoard(t *testing.T) {
+	if _, err := register(t, broken{}).Gather(); err == nil {
+		t.Error("no error")
+	}
+}
+
 func Example() {
 	board, err := priceboard.New(nil)
 	if err != nil {
@@ -91,7 +125,7 @@ func Example() {
 		return
 	}
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(priceboardprom.New(board))
+	reg.MustRegister(priceboardprom.New(board, nil))
 
 	board.Record(12)
 	families, err := reg.Gather()

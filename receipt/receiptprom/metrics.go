@@ -17,9 +17,27 @@ var (
 	_ prometheus.Collector = (*Metrics)(nil)
 )
 
-// New returns metrics at zero. The caller registers them.
-func New() *Metrics {
+// Options set how the series are named, so that several sets of them can be
+// registered side by side. Nil means the defaults.
+type Options struct {
+	// Namespace is put before each name, with an underscore. Defaults to none.
+	Namespace string
+
+	// ConstLabels are on every series, such as the name of a node: two sets in
+	// one registry differ in them. Defaults to none.
+	ConstLabels prometheus.Labels
+}
+
+// New returns metrics at zero; nil options mean the defaults. The caller
+// registers them, and a name or label that Prometheus refuses is the error of
+// that.
+func New(opts *Options) *Metrics {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
 	return &Metrics{prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 		Name: "receipt_corrupt_total",
 		Help: "Damaged receipt records that were found and kept aside.",
 	})}

@@ -7,11 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/computemarket/computemarket/internal/promtest"
 	"github.com/computemarket/computemarket/receipt/receiptprom"
 )
 
 func TestMetrics(t *testing.T) {
-	m := receiptprom.New()
+	m := receiptprom.New(nil)
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(m)
 	m.Corrupt(2)
@@ -23,4 +24,10 @@ receipt_corrupt_total 3
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		return receiptprom.New(&receiptprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
 }

@@ -30,7 +30,7 @@ func TestRestartIsIdempotent(t *testing.T) {
 	r := receipt.New("job", "buyer", "provider", 10, issued)
 	for node := range 2 {
 		dir := filepath.Join(t.TempDir(), fmt.Sprint("node-", node))
-		metrics := settlementprom.New()
+		metrics := settlementprom.New(nil)
 		for restart := range 3 {
 			m, err := openOnDisk(ctx, dir)
 			if err != nil {

@@ -25,18 +25,38 @@ var (
 	_ prometheus.Collector = (*Metrics)(nil)
 )
 
-// New returns metrics at zero. The caller registers them.
-func New() *Metrics {
+// Options set how the series are named, so that several sets of them can be
+// registered side by side. Nil means the defaults.
+type Options struct {
+	// Namespace is put before each name, with an underscore. Defaults to none.
+	Namespace string
+
+	// ConstLabels are on every series, such as the name of a node: two sets in
+	// one registry differ in them. Defaults to none.
+	ConstLabels prometheus.Labels
+}
+
+// New returns metrics at zero; nil options mean the defaults. The caller
+// registers them, and a name or label that Prometheus refuses is the error of
+// that.
+func New(opts *Options) *Metrics {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
 	m := &Metrics{
 		applied: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "settle_applied_total",
 			Help: "Receipts that moved credits.",
 		}),
 		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "settle_failed_total",
 			Help: "Receipts that could not be settled and went into the archive.",
 		}, []string{"reason"}),
 		modes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "settle_mode_change_total",
 			Help: "Changes of the settlement mode.",
 		}, []string{"to"}),

@@ -7,12 +7,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/computemarket/computemarket/internal/promtest"
 	"github.com/computemarket/computemarket/settlement"
 	"github.com/computemarket/computemarket/settlement/settlementprom"
 )
 
 func TestMetrics(t *testing.T) {
-	m := settlementprom.New()
+	m := settlementprom.New(nil)
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(m)
 	m.Applied(3)
@@ -39,4 +40,10 @@ settle_mode_change_total{to="real"} 2
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		return settlementprom.New(&settlementprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
 }

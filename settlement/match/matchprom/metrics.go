@@ -27,20 +27,40 @@ var (
 	_ prometheus.Collector = (*Metrics)(nil)
 )
 
-// New returns metrics at zero. The caller registers them.
-func New() *Metrics {
+// Options set how the series are named, so that several sets of them can be
+// registered side by side. Nil means the defaults.
+type Options struct {
+	// Namespace is put before each name, with an underscore. Defaults to none.
+	Namespace string
+
+	// ConstLabels are on every series, such as the name of a node: two sets in
+	// one registry differ in them. Defaults to none.
+	ConstLabels prometheus.Labels
+}
+
+// New returns metrics at zero; nil options mean the defaults. The caller
+// registers them, and a name or label that Prometheus refuses is the error of
+// that.
+func New(opts *Options) *Metrics {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
 	m := &Metrics{
 		matches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "matches_total",
 			Help: "Matches whose receipt is durable.",
 		}, []string{"dry_run"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "match_loop_latency_seconds",
 			Help: "Time from a match to its durable receipt, the work included.",
 			// 100 µs to 15 min: from an append alone to long jobs.
 			Buckets: prometheus.ExponentialBucketsRange(1e-4, 900, 16),
 		}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: o.Namespace, ConstLabels: o.ConstLabels,
 			Name: "receipt_persist_fail_total",
 			Help: "Appends of receipts that failed, and receipts that the log refused.",
 		}),

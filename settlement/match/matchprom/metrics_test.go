@@ -8,11 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/computemarket/computemarket/internal/promtest"
 	"github.com/computemarket/computemarket/settlement/match/matchprom"
 )
 
 func TestMetrics(t *testing.T) {
-	m := matchprom.New()
+	m := matchprom.New(nil)
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(m)
 	want := func(dry, real, failed string) {
@@ -48,4 +49,10 @@ receipt_persist_fail_total ` + failed + "\n"
 		}
 	}
 	t.Error("no match_loop_latency_seconds")
+}
+
+func TestSideBySide(t *testing.T) {
+	promtest.SideBySide(t, func(namespace string, labels prometheus.Labels) prometheus.Collector {
+		return matchprom.New(&matchprom.Options{Namespace: namespace, ConstLabels: labels})
+	})
 }
