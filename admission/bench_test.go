@@ -18,7 +18,7 @@ func benchController(b *testing.B) *Controller {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.ObserveCapacity(1_000_000, benchStart)
+	c.ObserveCapacityAt(1_000_000, benchStart)
 	return c
 }
 
@@ -57,7 +57,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			now = now.Add(200)
-			if d := c.Decide(rs[n&63], now); d.Code != Admitted {
+			if d := c.DecideAt(rs[n&63], now); d.Code != Admitted {
 				b.Fatal(d.Code, d.RetryAfter)
 			}
 			n++
@@ -72,7 +72,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			now = now.Add(200)
-			c.Decide(r, now)
+			c.DecideAt(r, now)
 		}
 	})
 	b.Run("clock", func(b *testing.B) {
@@ -80,11 +80,11 @@ func BenchmarkDecide(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c.ObserveCapacity(1_000_000, time.Now())
+		c.ObserveCapacityAt(1_000_000, time.Now())
 		rs, n := benchRequests(), 0
 		b.ReportAllocs()
 		for b.Loop() {
-			if d := c.DecideNow(rs[n&63]); d.Code != Admitted {
+			if d := c.Decide(rs[n&63]); d.Code != Admitted {
 				b.Fatal(d.Code, d.RetryAfter)
 			}
 			n++
@@ -96,7 +96,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			now = now.Add(200)
-			if d := c.Decide(rs[n&63], now); !c.ReleaseAt(d.Lease, now) {
+			if d := c.DecideAt(rs[n&63], now); !c.ReleaseAt(d.Lease, now) {
 				b.Fatal(d.Code)
 			}
 			n++
@@ -107,7 +107,7 @@ func BenchmarkDecide(b *testing.B) {
 			c, r, now := rejecting(b, code)
 			b.ReportAllocs()
 			for b.Loop() {
-				if d := c.Decide(r, now); d.Code != code {
+				if d := c.DecideAt(r, now); d.Code != code {
 					b.Fatal(d.Code)
 				}
 			}
@@ -125,7 +125,7 @@ func BenchmarkDecide(b *testing.B) {
 					newest.Store(at)
 				}
 				at += 400
-				c.Decide(rs[n&63], benchStart.Add(time.Duration(at)))
+				c.DecideAt(rs[n&63], benchStart.Add(time.Duration(at)))
 			}
 		})
 	})
@@ -138,19 +138,19 @@ func rejecting(b *testing.B, code Code) (*Controller, Request, time.Time) {
 	switch code {
 	case Brownout:
 		for range 61 {
-			c.ObserveCapacity(0, now)
+			c.ObserveCapacityAt(0, now)
 		}
 	case DeferredTight:
-		c.SetComfortThreshold(1, now)
+		c.SetComfortThresholdAt(1, now)
 		for range 50 {
-			c.ObserveConsumerFee(100, now)
+			c.ObserveConsumerFeeAt(100, now)
 		}
 		r.Shards, r.Duration = 1_000_000, 29*time.Second // more than a turn holds
 	case BuyerShare:
 		// Jobs that have run, while the clock stands still.
 		r.Shards, r.Duration = 500_000, time.Second
 		for {
-			d := c.Decide(r, now)
+			d := c.DecideAt(r, now)
 			if d.Code != Admitted {
 				break
 			}
@@ -158,7 +158,7 @@ func rejecting(b *testing.B, code Code) (*Controller, Request, time.Time) {
 		}
 	case Capacity:
 		r.Shards, r.Duration = 1_000_000, time.Second
-		c.Decide(r, now)
+		c.DecideAt(r, now)
 		r.Shards = 1
 	}
 	return c, r, now

@@ -31,7 +31,7 @@ func TestBooksConserve(t *testing.T) {
 				now := start.Add(time.Duration(at))
 				r := ask(fmt.Sprint("b", rng.IntN(9)), fmt.Sprint("p", rng.IntN(3)),
 					1+rng.Uint64N(50), time.Duration(1+rng.Int64N(int64(20*time.Millisecond))))
-				d := c.Decide(r, now)
+				d := c.DecideAt(r, now)
 				if d.Code != Admitted {
 					continue
 				}
@@ -52,7 +52,7 @@ func TestBooksConserve(t *testing.T) {
 	if work.Load() > most || work.Load() < most/4 || given.Load() == 0 {
 		t.Errorf("%d of %d admitted", work.Load(), most)
 	}
-	if s := c.Status(start.Add(elapsed + time.Second)); s.Leased != 0 || s.IndustrialAdmitted != uint64(admitted.Load()) {
+	if s := c.StatusAt(start.Add(elapsed + time.Second)); s.Leased != 0 || s.IndustrialAdmitted != uint64(admitted.Load()) {
 		t.Errorf("%+v, %d were admitted", s, admitted.Load())
 	}
 }
@@ -67,7 +67,7 @@ func TestRefusalLeavesNothing(t *testing.T) {
 		now := start.Add(time.Duration(i) * 2 * time.Millisecond)
 		r := ask(fmt.Sprint("b", rng.IntN(4)), fmt.Sprint("p", rng.IntN(3)), 1+rng.Uint64N(30), time.Duration(1+rng.Int64N(int64(2*time.Second))))
 		b := &c.books
-		c.Status(now) // time passes before, not in the decision
+		c.StatusAt(now) // time passes before, not in the decision
 		total, held, active := b.total, b.wheel.held, b.buyers.active
 		debts := func() (sum int64) {
 			for i := range b.buyers.records {
@@ -76,7 +76,7 @@ func TestRefusalLeavesNothing(t *testing.T) {
 			return sum
 		}
 		before := debts()
-		d := c.Decide(r, now)
+		d := c.DecideAt(r, now)
 		if d.Code == Admitted {
 			if rng.IntN(2) == 0 {
 				spend(c, d.Lease)

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,8 +12,14 @@ import (
 // time plus burst. A consumer's job is admitted whatever industry does.
 
 // Controller decides who may start work. It is safe for concurrent use, starts
-// no goroutine and keeps a fixed amount of memory.
+// no goroutine and keeps a fixed amount of memory. The zero Controller has the
+// default options.
+//
+// Each method that depends on time comes in two forms: X reads the clock, which
+// is [Options.Clock] or the system's, and XAt takes the time from its caller. A
+// program uses one of the two throughout, unless both read the same clock.
 type Controller struct {
+	once    sync.Once
 	clock   Clock        // nil for the system's
 	log     *slog.Logger // nil when off
 	line    timeline
@@ -36,57 +43,75 @@ func New(o *Options) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Controller{clock: o.Clock, log: o.Logger, signals: newSignals(o), hasher: newHasher(), start: time.Now()}
-	c.startNano = c.start.UnixNano()
-	c.line.init()
-	c.books.init(o)
+	c := new(Controller)
+	c.once.Do(func() { c.init(o) })
 	return c, nil
 }
 
-// Decide answers r at now. An admitted job is charged in full at once and holds
+func (c *Controller) init(o *Options) {
+	c.clock, c.log = o.Clock, o.Logger
+	c.signals, c.hasher = newSignals(o), newHasher()
+	c.start = time.Now()
+	c.startNano = c.start.UnixNano()
+	c.books.init(o)
+}
+
+// ready makes a zero Controller one with default options. Whoever comes first
+// leaves the line's first tick for the others to see, and so nothing but the way
+// into a new tick has to ask.
+func (c *Controller) ready() {
+	c.once.Do(func() {
+		o, _ := (*Options)(nil).withDefaults()
+		c.init(o)
+	})
+}
+
+// Decide is [Controller.DecideAt] at the time that the clock tells.
+func (c *Controller) Decide(r Request) Decision { return c.decide(&r, c.now()) }
+
+// DecideAt answers r at now. An admitted job is charged in full at once and holds
 // its shards until now+duration, when its lease ends by itself; ending earlier is
 // [Controller.Release]. A refused request leaves nothing behind but, in tight, a
 // place in the queue, the same however often it asks.
 //
-// Checks come in the order of the codes: if several fail, the answer is Invalid
-// before StaleSignal and Brownout, TooLarge, DeferredTight, then the shares, then
-// Capacity and BurstExhausted.
-func (c *Controller) Decide(r Request, now time.Time) Decision { return c.decide(&r, now) }
+// Checks come in this order, and the first that fails gives the code: Invalid,
+// StaleSignal and Brownout, TooLarge, DeferredTight, then the shares, Capacity,
+// BurstExhausted, LeasesExhausted. A consumer can only meet the first and the
+// last.
+func (c *Controller) DecideAt(r Request, now time.Time) Decision { return c.decide(&r, c.at(now)) }
 
-func (c *Controller) decide(r *Request, t time.Time) Decision {
-	now, ok := c.line.here(t.UnixNano())
-	if !ok {
-		now = c.line.turn(t)
-	}
+func (c *Controller) decide(r *Request, now int64) Decision {
 	d := c.judge(r, now)
 	if c.log != nil {
-		c.logDecision(r, d)
+		c.logDecision(r, d, now)
 	}
 	return d
 }
 
-// DecideNow is [Controller.Decide] at the time that the Clock tells.
-func (c *Controller) DecideNow(r Request) Decision { return c.decideNow(&r) }
-
-func (c *Controller) decideNow(r *Request) Decision {
-	d := c.judge(r, c.now())
-	if c.log != nil {
-		c.logDecision(r, d)
+// at places t on the line.
+func (c *Controller) at(t time.Time) int64 {
+	if now, ok := c.line.here(t.UnixNano()); ok {
+		return now
 	}
-	return d
+	return c.turn(t)
+}
+
+func (c *Controller) turn(t time.Time) int64 {
+	c.ready()
+	return c.line.turn(t)
 }
 
 // now reads the clock. The system's is read without a detour over time.Time, and
 // only its monotonic part, as that is half of what time.Now takes.
 func (c *Controller) now() int64 {
 	if c.clock != nil {
-		return c.line.at(c.clock.Now())
+		return c.at(c.clock.Now())
 	}
-	since := time.Since(c.start)
-	if now, ok := c.line.here(c.startNano + int64(since)); ok {
+	if now, ok := c.line.here(c.startNano + int64(time.Since(c.start))); ok {
 		return now
 	}
-	return c.line.turn(c.start.Add(since))
+	c.ready()
+	return c.line.turn(c.start.Add(time.Since(c.start)))
 }
 
 // judge decides. It copies no struct of small fields, as reading such a copy at
@@ -141,29 +166,11 @@ func (c *Controller) refuse(v *view, code Code, wait int64) Decision {
 	return Decision{Code: code, Mode: v.mode, RetryAfter: time.Duration(wait)}
 }
 
-// Release is [Controller.ReleaseAt] at the time that the Clock tells.
+// Release is [Controller.ReleaseAt] at the time that the clock tells.
 func (c *Controller) Release(l Lease) bool { return c.books.release(l, c.now()) }
 
 // ReleaseAt gives back what l holds and has not used by now: its shards, and the
 // part of its charges that lies between now and the deadline. It reports whether
 // there was something to give back: not for the zero Lease, after the deadline,
 // or a second time.
-func (c *Controller) ReleaseAt(l Lease, now time.Time) bool {
-	return c.books.release(l, c.line.at(now))
-}
-
-// ObserveConsumerFee reports the fee that a consumer paid.
-func (c *Controller) ObserveConsumerFee(fee uint64, now time.Time) {
-	c.signals.observeFee(fee, c.line.at(now))
-}
-
-// ObserveCapacity reports how many shards the market has in all, leased or not.
-// More than [MaxShards] count as MaxShards.
-func (c *Controller) ObserveCapacity(shards uint64, now time.Time) {
-	c.signals.observeCapacity(min(shards, MaxShards), c.line.at(now))
-}
-
-// SetComfortThreshold changes [Options.ComfortThreshold]. Zero removes the guard.
-func (c *Controller) SetComfortThreshold(fee uint64, now time.Time) {
-	c.signals.setThreshold(fee, c.line.at(now))
-}
+func (c *Controller) ReleaseAt(l Lease, now time.Time) bool { return c.books.release(l, c.at(now)) }

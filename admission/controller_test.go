@@ -2,10 +2,12 @@ package admission
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,7 +73,7 @@ func conserve(t *testing.T, consumers int) {
 				if consumers > 0 && rng.IntN(consumers) == 0 {
 					r.Lane = Consumer
 				}
-				if d := c.Decide(r, now); d.Code == Admitted && r.Lane == Industrial {
+				if d := c.DecideAt(r, now); d.Code == Admitted && r.Lane == Industrial {
 					work.Add(int64(r.Shards) * int64(r.Duration))
 					mine = append(mine, held{d.Lease, at + int64(r.Duration), int64(r.Shards)})
 					if h := leased(c); h > capacity && consumers == 0 {
@@ -102,7 +104,7 @@ func conserve(t *testing.T, consumers int) {
 		t.Errorf("%d shards held of %d", h, capacity)
 	}
 	// Everything comes back by itself.
-	if s := c.Status(start.Add(elapsed + time.Minute)); s.Leased != 0 {
+	if s := c.StatusAt(start.Add(elapsed + time.Minute)); s.Leased != 0 {
 		t.Errorf("%d shards still held", s.Leased)
 	}
 }
@@ -116,14 +118,14 @@ func TestConsumersUnaffected(t *testing.T) {
 	for i := range 5000 {
 		now = now.Add(time.Duration(rng.Int64N(int64(20 * time.Millisecond))))
 		for j := range 20 {
-			busy.Decide(ask(fmt.Sprint(j), fmt.Sprint(j), 1+rng.Uint64N(50), time.Second), now)
+			busy.DecideAt(ask(fmt.Sprint(j), fmt.Sprint(j), 1+rng.Uint64N(50), time.Second), now)
 		}
 		if i%1000 < 500 {
-			busy.ObserveCapacity(100, now)
-			calm.ObserveCapacity(100, now)
+			busy.ObserveCapacityAt(100, now)
+			calm.ObserveCapacityAt(100, now)
 		}
 		r := consumer(1+rng.Uint64N(300), time.Duration(1+rng.Int64N(int64(time.Second))))
-		a, b := calm.Decide(r, now), busy.Decide(r, now)
+		a, b := calm.DecideAt(r, now), busy.DecideAt(r, now)
 		if a.Code != Admitted || b.Code != Admitted || a.Mode != b.Mode || (a.Lease == Lease{}) != (b.Lease == Lease{}) {
 			t.Fatalf("calm %+v\nbusy %+v", a, b)
 		}
@@ -134,14 +136,14 @@ func TestConsumersUnaffected(t *testing.T) {
 // industry.
 func TestIndustryYields(t *testing.T) {
 	c := open(t, 100, Options{CapacityAge: time.Hour, Burst: 10 * time.Second})
-	want(t, c.Decide(consumer(95, 5*time.Second), start), Admitted)
-	want(t, c.Decide(ask("b", "p", 6, time.Second), start), Capacity)
-	want(t, c.Decide(ask("b", "p", 5, time.Second), start), Admitted)
+	want(t, c.DecideAt(consumer(95, 5*time.Second), start), Admitted)
+	want(t, c.DecideAt(ask("b", "p", 6, time.Second), start), Capacity)
+	want(t, c.DecideAt(ask("b", "p", 5, time.Second), start), Admitted)
 	// Consumers beyond all capacity fill the bucket to the brim and no further.
 	for range 100 {
-		want(t, c.Decide(consumer(1000, MaxDuration/100), start), Admitted)
+		want(t, c.DecideAt(consumer(1000, MaxDuration/100), start), Admitted)
 	}
-	if ahead := c.books.total.tat - c.line.at(start); ahead > int64(10*time.Second) {
+	if ahead := c.books.total.tat - c.at(start); ahead > int64(10*time.Second) {
 		t.Errorf("bucket %v ahead", time.Duration(ahead))
 	}
 }
@@ -154,7 +156,7 @@ func TestLending(t *testing.T) {
 	now, alone := start, 0
 	for range 6000 { // a minute
 		now = now.Add(10 * time.Millisecond)
-		for c.Decide(ask("greedy", "g", 5, 500*time.Millisecond), now).Code == Admitted {
+		for c.DecideAt(ask("greedy", "g", 5, 500*time.Millisecond), now).Code == Admitted {
 			alone++
 		}
 	}
@@ -166,10 +168,10 @@ func TestLending(t *testing.T) {
 	late := 0
 	for range 600 {
 		now = now.Add(100 * time.Millisecond)
-		for c.Decide(ask("greedy", "g", 5, 500*time.Millisecond), now).Code == Admitted {
+		for c.DecideAt(ask("greedy", "g", 5, 500*time.Millisecond), now).Code == Admitted {
 		}
 		// 10 shards for 100 ms out of 100: well within a quarter.
-		if c.Decide(ask("modest", "m", 10, 100*time.Millisecond), now).Code != Admitted {
+		if c.DecideAt(ask("modest", "m", 10, 100*time.Millisecond), now).Code != Admitted {
 			late++
 		}
 	}
@@ -222,7 +224,7 @@ func TestFairness(t *testing.T) {
 		rng.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
 		for k, i := range queue {
 			now := start.Add(time.Duration(s)*time.Second + time.Duration(k)*time.Second/time.Duration(len(queue)))
-			if a := &ts[i]; c.Decide(a.ask, now).Code == Admitted {
+			if a := &ts[i]; c.DecideAt(a.ask, now).Code == Admitted {
 				a.wait = max(a.wait, now.Sub(a.last))
 				a.last = now
 				if s >= 60 { // the burst of the start is gone
@@ -254,15 +256,15 @@ func TestAskingOftenGainsNothing(t *testing.T) {
 			now := start.Add(time.Duration(s) * time.Second)
 			for b := range 8 {
 				r := ask(fmt.Sprint(b), "p", 40, 2*time.Second)
-				first := c.Decide(r, now)
+				first := c.DecideAt(r, now)
 				for range times - 1 {
 					if first.Code == Admitted {
 						break
 					}
-					if again := c.Decide(r, now); again.Code != first.Code || again.RetryAfter != first.RetryAfter {
+					if again := c.DecideAt(r, now); again.Code != first.Code || again.RetryAfter != first.RetryAfter {
 						t.Fatalf("first %v, then %v", first, again)
 					}
-					c.Status(now)
+					c.StatusAt(now)
 				}
 				if first.Code == Admitted {
 					admitted = append(admitted, s*8+b)
@@ -286,10 +288,10 @@ func TestLog(t *testing.T) {
 	}}))
 	c := open(t, 100, Options{Logger: log})
 	r := ask("b", "p", 4, time.Second)
-	c.Decide(r, start)
+	c.DecideAt(r, start)
 	r.Shards = 101
-	c.Decide(r, start)
-	c.Decide(Request{JobID: "odd"}, start)
+	c.DecideAt(r, start)
+	c.DecideAt(Request{JobID: "odd"}, start)
 	const want = `level=INFO msg="admission decision" job_id=job shards=4 mode=normal lane=industrial code=admitted
 level=INFO msg="admission decision" job_id=job shards=101 mode=normal lane=industrial code=too_large
 level=INFO msg="admission decision" job_id=odd shards=0 mode=normal lane=lane(0) code=invalid err="admission: unknown lane: the request declares none"
@@ -298,7 +300,7 @@ level=INFO msg="admission decision" job_id=odd shards=0 mode=normal lane=lane(0)
 		t.Errorf("logged\n%s", out.String())
 	}
 	c = open(t, 100, Options{Logger: slog.New(slog.DiscardHandler)})
-	if n := testing.AllocsPerRun(100, func() { c.Decide(r, start) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.DecideAt(r, start) }); n != 0 {
 		t.Errorf("%v allocations with a logger that is off", n)
 	}
 }
@@ -309,8 +311,8 @@ func TestNoAllocations(t *testing.T) {
 	for _, r := range []Request{ask("b", "p", 1, time.Millisecond), consumer(1, time.Millisecond), ask("b", "p", 5000, time.Second), {}} {
 		if n := testing.AllocsPerRun(1000, func() {
 			now = now.Add(time.Millisecond)
-			c.ReleaseAt(c.Decide(r, now).Lease, now)
-			c.DecideNow(r)
+			c.ReleaseAt(c.DecideAt(r, now).Lease, now)
+			c.Decide(r)
 		}); n != 0 {
 			t.Errorf("%+v: %v allocations", r, n)
 		}
@@ -320,18 +322,111 @@ func TestNoAllocations(t *testing.T) {
 func TestClockForms(t *testing.T) {
 	clock := &fixed{start}
 	c := open(t, 100, Options{Clock: clock})
-	d := want(t, c.DecideNow(ask("b", "p", 1, time.Second)), Admitted)
+	d := want(t, c.Decide(ask("b", "p", 1, time.Second)), Admitted)
 	clock.t = start.Add(500 * time.Millisecond)
 	if !c.Release(d.Lease) || c.Release(d.Lease) {
 		t.Error("not released exactly once")
 	}
-	s := c.Status(clock.t)
+	s := c.StatusAt(clock.t)
 	if s.IndustrialAdmitted != 1 || s.IndustrialDeferred != 0 || s.Leased != 0 {
 		t.Errorf("%+v", s)
 	}
 	clock.t = start.Add(time.Hour)
-	want(t, c.DecideNow(ask("b", "p", 1, time.Second)), StaleSignal)
-	if c.Status(clock.t).IndustrialDeferred != 1 || c.Refused(Industrial, StaleSignal) != 1 || c.Refused(0, 99) != 0 {
+	want(t, c.Decide(ask("b", "p", 1, time.Second)), StaleSignal)
+	if c.StatusAt(clock.t).IndustrialDeferred != 1 || c.Refused(Industrial, StaleSignal) != 1 || c.Refused(0, 99) != 0 {
 		t.Error("refusal not counted")
+	}
+}
+
+// TestZeroController uses a Controller that nobody has made, at moments that a
+// zero field could be taken for, and from many goroutines at once.
+func TestZeroController(t *testing.T) {
+	r := ask("b", "p", 1, time.Second)
+	for _, now := range []time.Time{start, {}, time.Unix(0, 0), time.Unix(0, 5), time.Unix(0, -5)} {
+		var c Controller
+		want(t, c.DecideAt(r, now), StaleSignal)
+		c.ObserveCapacityAt(10, now)
+		d := want(t, c.DecideAt(r, now), Admitted)
+		if !c.ReleaseAt(d.Lease, now) || c.StatusAt(now).Mode != ModeNormal {
+			t.Errorf("%v: %+v", now, c.StatusAt(now))
+		}
+	}
+	for _, first := range []func(*Controller){
+		func(c *Controller) { c.Decide(Request{}) },
+		func(c *Controller) { c.Release(Lease{}) },
+		func(c *Controller) { c.Status() },
+		func(c *Controller) { c.ObserveCapacity(5) },
+		func(c *Controller) { c.ObserveConsumerFee(5) },
+		func(c *Controller) { c.SetComfortThreshold(5) },
+		func(c *Controller) { c.Refused(Industrial, Brownout) },
+	} {
+		var c Controller
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { first(&c) })
+		}
+		wg.Wait()
+		c.ObserveCapacity(10)
+		want(t, c.Decide(r), Admitted)
+	}
+}
+
+// odd is a clock or a log that does not return.
+type odd struct {
+	slog.Handler
+	do func()
+}
+
+func (o *odd) Now() time.Time                            { o.do(); return start }
+func (o *odd) Handle(context.Context, slog.Record) error { o.do(); return nil }
+func (o *odd) Enabled(context.Context, slog.Level) bool  { return true }
+func (o *odd) WithAttrs([]slog.Attr) slog.Handler        { return o }
+
+// TestCallbacks has a clock and a logger that call back, panic and end their
+// goroutine. Nothing is locked meanwhile, and what the caller never heard of it
+// does not hold.
+func TestCallbacks(t *testing.T) {
+	r := ask("b", "p", 1, time.Second)
+	for name, do := range map[string]func(*Controller){
+		"panic":  func(*Controller) { panic("odd") },
+		"goexit": func(*Controller) { runtime.Goexit() },
+		"calls back": func(c *Controller) {
+			c.ObserveCapacityAt(100, start)
+			c.ReleaseAt(c.DecideAt(Request{}, start).Lease, start)
+			c.StatusAt(start)
+			c.Refused(Industrial, Capacity)
+		},
+	} {
+		var c, logged *Controller
+		depth := 0
+		log := &odd{do: func() {
+			if depth++; depth == 1 {
+				do(logged)
+			}
+			depth--
+		}}
+		logged = open(t, 100, Options{Logger: slog.New(log)})
+		c = open(t, 100, Options{Clock: &odd{do: func() { do(c) }}})
+		for which, call := range map[string]func() Decision{
+			"clock": func() Decision { return c.Decide(r) },
+			"log":   func() Decision { return logged.DecideAt(r, start) },
+		} {
+			var d Decision
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { recover() }()
+				d = call()
+			}()
+			<-done
+			got := map[string]*Controller{"clock": c, "log": logged}[which]
+			held := uint64(0)
+			if d.Code == Admitted {
+				held = 1
+			}
+			if name == "calls back" && d.Code != Admitted || got.StatusAt(start).Leased != held {
+				t.Errorf("%s in %s: %+v, %d held", name, which, d, got.StatusAt(start).Leased)
+			}
+		}
 	}
 }

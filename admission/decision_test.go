@@ -42,11 +42,11 @@ func TestInvalid(t *testing.T) {
 				t.Errorf("%s: passes for plain", name)
 			}
 			c := open(t, 100, Options{})
-			d := c.Decide(r, start)
+			d := c.DecideAt(r, start)
 			if d.Code != Invalid || !errors.Is(r.Validate(), tc.err) || d.RetryAfter != 0 || d.Lease != (Lease{}) {
 				t.Errorf("%s: %+v, %v, want Invalid with %v", name, d, r.Validate(), tc.err)
 			}
-			if s := c.Status(start); s.Leased != 0 || s.IndustrialDeferred != 0 {
+			if s := c.StatusAt(start); s.Leased != 0 || s.IndustrialDeferred != 0 {
 				t.Errorf("%s: something was kept: %+v", name, s)
 			}
 		}
@@ -72,16 +72,16 @@ func TestLimits(t *testing.T) {
 		for _, lane := range Lanes {
 			r.Lane = lane
 			c := open(t, 0, Options{})
-			if d := c.Decide(r, start); d.Code == Invalid {
+			if d := c.DecideAt(r, start); d.Code == Invalid {
 				t.Errorf("%s: %v", name, r.Validate())
 			}
 			// A huge consumer counts as a full burst at most, and its shards come back.
-			c.ObserveCapacity(100, start)
-			d := c.Decide(r, start)
+			c.ObserveCapacityAt(100, start)
+			d := c.DecideAt(r, start)
 			if lane == Consumer && (d.Code != Admitted || !c.ReleaseAt(d.Lease, start)) {
 				t.Errorf("%s: %+v", name, d)
 			}
-			if s := c.Status(start); lane == Consumer && name != "duration" && s.Leased > r.Shards {
+			if s := c.StatusAt(start); lane == Consumer && name != "duration" && s.Leased > r.Shards {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}
@@ -160,11 +160,11 @@ func TestEachCode(t *testing.T) {
 		TooLarge: {func(*Controller) Request { return ask("b", "p", capacity+1, time.Second) }, TooLarge},
 		DeferredTight: {func(c *Controller) Request {
 			tighten(c, start)
-			want(t, c.Decide(ask("first", "p", 1, time.Second), start), Admitted) // its turn
+			want(t, c.DecideAt(ask("first", "p", 1, time.Second), start), Admitted) // its turn
 			return small
 		}, Admitted},
 		Capacity: {func(c *Controller) Request {
-			want(t, c.Decide(consumer(capacity, 3*time.Second), start), Admitted)
+			want(t, c.DecideAt(consumer(capacity, 3*time.Second), start), Admitted)
 			return small
 		}, Admitted},
 		BuyerShare: {func(c *Controller) Request {
@@ -179,7 +179,7 @@ func TestEachCode(t *testing.T) {
 			}, BurstExhausted)
 		}, Admitted},
 		Brownout: {func(c *Controller) Request {
-			c.ObserveCapacity(0, start)
+			c.ObserveCapacityAt(0, start)
 			return small
 		}, Brownout},
 		StaleSignal: {func(c *Controller) Request { return small }, StaleSignal},
@@ -190,16 +190,16 @@ func TestEachCode(t *testing.T) {
 			c = open(t, 0, o)
 		}
 		r := tc.make(c)
-		d := want(t, c.Decide(r, start), code)
+		d := want(t, c.DecideAt(r, start), code)
 		if d.RetryAfter < 0 || (d.RetryAfter == 0) != (tc.then == code && code != Brownout && code != StaleSignal) {
 			t.Errorf("%v: retry after %v", code, d.RetryAfter)
 		}
 		if code == BuyerShare || code == ProviderShare || code == BurstExhausted {
-			if d := c.Decide(r, start.Add(d.RetryAfter-1)); d.Code != code {
+			if d := c.DecideAt(r, start.Add(d.RetryAfter-1)); d.Code != code {
 				t.Errorf("%v: before its time: %v", code, d.Code)
 			}
 		}
-		want(t, c.Decide(r, start.Add(d.RetryAfter)), tc.then)
+		want(t, c.DecideAt(r, start.Add(d.RetryAfter)), tc.then)
 	}
 }
 
@@ -209,7 +209,7 @@ func exhaust(t *testing.T, c *Controller, next func(int) Request, code Code) Req
 	t.Helper()
 	for i := range 1000 {
 		r := next(i)
-		d := c.Decide(r, start)
+		d := c.DecideAt(r, start)
 		if d.Code == code {
 			return r
 		}

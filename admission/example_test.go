@@ -13,29 +13,29 @@ func Example() {
 		panic(err)
 	}
 	now := time.Now()
-	c.ObserveCapacity(100, now)
+	c.ObserveCapacityAt(100, now)
 
 	job := admission.Request{
 		JobID: "transcode-17", Buyer: "studio", Provider: "farm",
 		Lane: admission.Industrial, Shards: 80, Duration: 10 * time.Second,
 	}
-	first := c.Decide(job, now)
+	first := c.DecideAt(job, now)
 	fmt.Println(first.Code)
 
 	job.JobID = "transcode-18"
-	fmt.Println(c.Decide(job, now).Code)
+	fmt.Println(c.DecideAt(job, now).Code)
 
 	// The first job ends early and gives back what it did not use.
 	fmt.Println(c.ReleaseAt(first.Lease, now.Add(time.Second)))
-	fmt.Println(c.Decide(job, now.Add(time.Second)).Code)
+	fmt.Println(c.DecideAt(job, now.Add(time.Second)).Code)
 
 	// Nobody asks a consumer to wait.
 	job.Lane = admission.Consumer
-	fmt.Println(c.Decide(job, now.Add(time.Second)).Code)
+	fmt.Println(c.DecideAt(job, now.Add(time.Second)).Code)
 
 	// A request that makes no sense says what is wrong with it.
 	job.Lane = 0
-	fmt.Println(c.Decide(job, now).Code, job.Validate())
+	fmt.Println(c.DecideAt(job, now).Code, job.Validate())
 	// Output:
 	// admitted
 	// capacity

@@ -23,7 +23,7 @@ func open(t testing.TB, capacity uint64, o Options) *Controller {
 		t.Fatal(err)
 	}
 	if capacity > 0 {
-		c.ObserveCapacity(capacity, start)
+		c.ObserveCapacityAt(capacity, start)
 	}
 	return c
 }
@@ -48,9 +48,9 @@ func want(t testing.TB, d Decision, code Code) Decision {
 }
 
 func tighten(c *Controller, now time.Time) {
-	c.SetComfortThreshold(100, now)
+	c.SetComfortThresholdAt(100, now)
 	for range 50 {
-		c.ObserveConsumerFee(150, now)
+		c.ObserveConsumerFeeAt(150, now)
 	}
 }
 

@@ -11,17 +11,17 @@ import (
 func TestRelease(t *testing.T) {
 	c := open(t, 100, Options{CapacityAge: time.Hour, Burst: 10 * time.Second})
 	r := ask("b", "p", 80, 2*time.Second)
-	d := want(t, c.Decide(r, start), Admitted)
+	d := want(t, c.DecideAt(r, start), Admitted)
 	full := c.books.total.tat
-	l := *c.books.find(d.Lease, c.line.at(start))
+	l := *c.books.find(d.Lease, c.at(start))
 	half := start.Add(time.Second)
-	if s := c.Status(half); s.Leased != 80 {
+	if s := c.StatusAt(half); s.Leased != 80 {
 		t.Fatalf("%+v", s)
 	}
 	if !c.ReleaseAt(d.Lease, half) {
 		t.Fatal("not released")
 	}
-	if s := c.Status(half); s.Leased != 0 {
+	if s := c.StatusAt(half); s.Leased != 0 {
 		t.Fatalf("%+v", s)
 	}
 	// 80 of 100 shards for two seconds are 1.6 s of capacity; half came back.
@@ -42,14 +42,14 @@ func TestRelease(t *testing.T) {
 // TestLeaseExpires frees what was lost, at its deadline and not before.
 func TestLeaseExpires(t *testing.T) {
 	c := open(t, 100, Options{CapacityAge: time.Hour})
-	d := want(t, c.Decide(ask("b", "p", 100, time.Second), start), Admitted)
+	d := want(t, c.DecideAt(ask("b", "p", 100, time.Second), start), Admitted)
 	before, after := start.Add(time.Second-time.Nanosecond), start.Add(time.Second+time.Second/31+2<<tickBits)
-	want(t, c.Decide(ask("c", "q", 1, time.Second), before), Capacity)
-	want(t, c.Decide(ask("c", "q", 1, time.Second), after), Admitted)
+	want(t, c.DecideAt(ask("c", "q", 1, time.Second), before), Capacity)
+	want(t, c.DecideAt(ask("c", "q", 1, time.Second), after), Admitted)
 	if c.ReleaseAt(d.Lease, after) {
 		t.Error("released after its deadline")
 	}
-	if s := c.Status(after); s.Leased != 1 {
+	if s := c.StatusAt(after); s.Leased != 1 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -59,7 +59,7 @@ func TestReleaseRaces(t *testing.T) {
 	c := open(t, 1000, Options{CapacityAge: time.Hour})
 	var leases []Lease
 	for range 100 {
-		leases = append(leases, want(t, c.Decide(consumer(3, time.Minute), start), Admitted).Lease)
+		leases = append(leases, want(t, c.DecideAt(consumer(3, time.Minute), start), Admitted).Lease)
 	}
 	var found atomic.Int64
 	var wg sync.WaitGroup
@@ -85,7 +85,7 @@ func TestLeasesRunOut(t *testing.T) {
 	small := ask("b", "p", 1, time.Second)
 	n := 0
 	for ; n < 100; n++ {
-		if d := c.Decide(small, start); d.Code != Admitted {
+		if d := c.DecideAt(small, start); d.Code != Admitted {
 			want(t, d, Capacity)
 			break
 		}
@@ -93,12 +93,12 @@ func TestLeasesRunOut(t *testing.T) {
 	if n < 32 || n > 64 {
 		t.Errorf("%d leases in 64 places", n)
 	}
-	held := c.Status(start).Leased
+	held := c.StatusAt(start).Leased
 	if held != uint64(n) {
 		t.Errorf("%d held by %d leases", held, n)
 	}
 	for range 200 {
-		want(t, c.Decide(consumer(1, time.Second), start), Admitted)
+		want(t, c.DecideAt(consumer(1, time.Second), start), Admitted)
 	}
-	want(t, c.Decide(small, start.Add(1100*time.Millisecond)), Admitted)
+	want(t, c.DecideAt(small, start.Add(1100*time.Millisecond)), Admitted)
 }

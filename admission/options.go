@@ -13,7 +13,7 @@ type Clock interface{ Now() time.Time }
 // Options says how a [Controller] decides. A nil *Options and a zero field mean
 // the defaults.
 type Options struct {
-	// Clock is read by DecideNow and Release. Defaults to the system's monotonic
+	// Clock is read by the methods that take no time. Defaults to the system's monotonic
 	// clock.
 	Clock Clock
 

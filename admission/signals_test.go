@@ -13,7 +13,7 @@ import (
 
 func mode(t testing.TB, c *Controller, now time.Time, want Mode) {
 	t.Helper()
-	if s := c.Status(now); s.Mode != want {
+	if s := c.StatusAt(now); s.Mode != want {
 		t.Fatalf("after %v: mode %v, want %v (%+v)", now.Sub(start), s.Mode, want, s)
 	}
 }
@@ -25,7 +25,7 @@ func TestTightAndBack(t *testing.T) {
 	now := start
 	fees := func(n int, fee uint64) {
 		for range n {
-			c.ObserveConsumerFee(fee, now)
+			c.ObserveConsumerFeeAt(fee, now)
 		}
 	}
 	fees(9, 500)
@@ -51,12 +51,12 @@ func TestTightAndBack(t *testing.T) {
 func TestNoThresholdNoGuard(t *testing.T) {
 	c := open(t, 100, Options{})
 	for range 100 {
-		c.ObserveConsumerFee(math.MaxUint64, start)
+		c.ObserveConsumerFeeAt(math.MaxUint64, start)
 	}
 	mode(t, c, start, ModeNormal)
-	c.SetComfortThreshold(1, start)
+	c.SetComfortThresholdAt(1, start)
 	mode(t, c, start, ModeTight)
-	c.SetComfortThreshold(0, start)
+	c.SetComfortThresholdAt(0, start)
 	mode(t, c, start.Add(9*time.Second), ModeTight)
 	mode(t, c, start.Add(10*time.Second), ModeNormal)
 }
@@ -66,7 +66,7 @@ func TestFeeQuantile(t *testing.T) {
 	for q, want := range map[float64]Mode{0: ModeNormal, 0.5: ModeNormal, 0.9: ModeTight} {
 		c := open(t, 100, Options{FeeQuantile: q, ComfortThreshold: 100})
 		for i := range 50 {
-			c.ObserveConsumerFee(uint64(50+2*i), start) // 50 … 148
+			c.ObserveConsumerFeeAt(uint64(50+2*i), start) // 50 … 148
 		}
 		mode(t, c, start, want)
 	}
@@ -80,7 +80,7 @@ func TestQuietTrafficRecovers(t *testing.T) {
 	tighten(c, start)
 	mode(t, c, start.Add(o.FeeAge-1), ModeTight)
 	mode(t, c, start.Add(o.FeeAge), ModeNormal)
-	if s := c.Status(start.Add(o.FeeAge)); s.FeeSamples != 0 || s.FeeP50 != 0 || s.FeeP90 != 0 {
+	if s := c.StatusAt(start.Add(o.FeeAge)); s.FeeSamples != 0 || s.FeeP50 != 0 || s.FeeP90 != 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -90,11 +90,11 @@ func TestOneStepDownAtATime(t *testing.T) {
 	const dwell = 10 * time.Second
 	c := open(t, 100, Options{MinCapacity: 50, CapacityWindow: 1, CapacityWeight: 1, CapacityAge: time.Hour})
 	mode(t, c, start, ModeNormal)
-	c.ObserveCapacity(49, start)
+	c.ObserveCapacityAt(49, start)
 	mode(t, c, start, ModeBrownout) // this step does not wait
-	c.ObserveCapacity(52, start.Add(dwell))
+	c.ObserveCapacityAt(52, start.Add(dwell))
 	mode(t, c, start.Add(dwell), ModeBrownout) // not clearly enough
-	c.ObserveCapacity(100, start.Add(dwell))
+	c.ObserveCapacityAt(100, start.Add(dwell))
 	mode(t, c, start.Add(dwell), ModeTight)
 	mode(t, c, start.Add(2*dwell-1), ModeTight)
 	mode(t, c, start.Add(2*dwell), ModeNormal)
@@ -104,15 +104,15 @@ func TestOneStepDownAtATime(t *testing.T) {
 func TestStaleCapacity(t *testing.T) {
 	c := open(t, 0, Options{CapacityAge: 30 * time.Second})
 	r := ask("b", "p", 1, time.Second)
-	want(t, c.Decide(r, start), StaleSignal)
-	c.ObserveCapacity(100, start)
-	want(t, c.Decide(r, start), Admitted)
-	want(t, c.Decide(r, start.Add(30*time.Second-1)), Admitted)
-	d := want(t, c.Decide(r, start.Add(30*time.Second)), StaleSignal)
+	want(t, c.DecideAt(r, start), StaleSignal)
+	c.ObserveCapacityAt(100, start)
+	want(t, c.DecideAt(r, start), Admitted)
+	want(t, c.DecideAt(r, start.Add(30*time.Second-1)), Admitted)
+	d := want(t, c.DecideAt(r, start.Add(30*time.Second)), StaleSignal)
 	if d.Mode != ModeBrownout || d.RetryAfter <= 0 {
 		t.Errorf("%+v", d)
 	}
-	want(t, c.Decide(consumer(1000, time.Second), start.Add(time.Hour)), Admitted)
+	want(t, c.DecideAt(consumer(1000, time.Second), start.Add(time.Hour)), Admitted)
 }
 
 // TestCapacityEstimate takes the smaller of mean and low quantile.
@@ -125,15 +125,15 @@ func TestCapacityEstimate(t *testing.T) {
 		{400, 40},  // one good sample proves nothing
 		{0, 0},
 	} {
-		c.ObserveCapacity(step.sample, start)
-		if got := c.Status(start).Capacity; got != step.want {
+		c.ObserveCapacityAt(step.sample, start)
+		if got := c.StatusAt(start).Capacity; got != step.want {
 			t.Errorf("after %d: %d, want %d", step.sample, got, step.want)
 		}
 	}
 	for range 20 {
-		c.ObserveCapacity(math.MaxUint64, start)
+		c.ObserveCapacityAt(math.MaxUint64, start)
 	}
-	if got := c.Status(start).Capacity; got > MaxShards || got < MaxShards-MaxShards/1000 {
+	if got := c.StatusAt(start).Capacity; got > MaxShards || got < MaxShards-MaxShards/1000 {
 		t.Errorf("huge samples: %d", got)
 	}
 }
@@ -167,15 +167,15 @@ func TestHysteresis(t *testing.T) {
 	now, last, changed := start, ModeNormal, start.Add(-time.Hour)
 	for range n {
 		now = now.Add(100 * time.Millisecond)
-		c.ObserveConsumerFee(uint64(0.95*threshold*math.Exp(0.1*rng.NormFloat64())), now)
-		if m := c.Status(now).Mode; m != last {
+		c.ObserveConsumerFeeAt(uint64(0.95*threshold*math.Exp(0.1*rng.NormFloat64())), now)
+		if m := c.StatusAt(now).Mode; m != last {
 			if now.Sub(changed) < 10*time.Second {
 				t.Fatalf("two switches within %v", now.Sub(changed))
 			}
 			last, changed = m, now
 		}
 	}
-	switches := c.Status(now).Switches
+	switches := c.StatusAt(now).Switches
 	t.Logf("%d switches over %d fees", switches, n)
 	if switches > 300 || switches < 2 {
 		t.Errorf("%d switches", switches)

@@ -24,10 +24,14 @@ type Status struct {
 	IndustrialDeferred uint64 // refused for any reason but Invalid
 }
 
-// Status returns the state at now. Looking changes nothing: whatever time brings
+// Status is [Controller.StatusAt] at the time that the clock tells.
+func (c *Controller) Status() Status { return c.status(c.now()) }
+
+// StatusAt returns the state at now. Looking changes nothing: whatever time brings
 // about, it brings about by itself.
-func (c *Controller) Status(now time.Time) Status {
-	at := c.line.at(now)
+func (c *Controller) StatusAt(now time.Time) Status { return c.status(c.at(now)) }
+
+func (c *Controller) status(at int64) Status {
 	s := c.signals
 	s.look(at)
 	var st Status
@@ -67,7 +71,20 @@ func (b *books) report(st *Status, now int64) {
 	}
 }
 
-func (c *Controller) logDecision(r *Request, d Decision) {
+// logDecision tells the log. If a handler panics or ends the goroutine, the
+// caller never hears of its lease, and so the lease ends here.
+func (c *Controller) logDecision(r *Request, d Decision, now int64) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.books.release(d.Lease, now)
+		}
+	}()
+	c.writeDecision(r, d)
+	returned = true
+}
+
+func (c *Controller) writeDecision(r *Request, d Decision) {
 	ctx := context.Background()
 	if !c.log.Enabled(ctx, slog.LevelInfo) {
 		return

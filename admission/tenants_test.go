@@ -152,7 +152,7 @@ func TestManyIDs(t *testing.T) {
 		for _, id := range ids {
 			now = now.Add(500 * time.Nanosecond)
 			r.Buyer, r.Provider = id[:len(buyer)], id[len(buyer):]
-			if c.Decide(r, now).Code == Admitted {
+			if c.DecideAt(r, now).Code == Admitted {
 				admitted++
 			}
 		}
@@ -175,7 +175,7 @@ func TestOneRecordPerTenant(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for i := range 32 {
-					c.Decide(ask(fmt.Sprint(i), "p", 1, time.Millisecond), start)
+					c.DecideAt(ask(fmt.Sprint(i), "p", 1, time.Millisecond), start)
 				}
 			})
 		}
@@ -228,9 +228,9 @@ func ExampleController_Status() {
 		panic(err)
 	}
 	now := time.Now()
-	fmt.Println(c.Status(now).Mode)
-	c.ObserveCapacity(64, now)
-	s := c.Status(now)
+	fmt.Println(c.StatusAt(now).Mode)
+	c.ObserveCapacityAt(64, now)
+	s := c.StatusAt(now)
 	fmt.Println(s.Mode, s.Capacity, s.Leased)
 	// Output:
 	// brownout

@@ -9,7 +9,8 @@ import (
 // Invariant: the newest tick never goes back, and no reading lies before it. Late
 // readings stand on it. If the clock was set back, so that for patience no other
 // readings come, the line goes on from where it was. A clock that is set forward
-// is believed, up to maxStep.
+// is believed, up to maxStep, and up to a second once half of the line is used
+// up: so the line has no end that jumps could reach.
 
 const (
 	tickBits = 20             // a tick is 2^20 ns, about a millisecond
@@ -28,8 +29,10 @@ const (
 // reading that would leave the tick is placed by its distance from the anchor, and
 // that follows the monotonic clock if both have one. So a wall clock that is set
 // is at most a tick wrong, until the next tick.
+//
+// The zero timeline is ready.
 type timeline struct {
-	tick   atomic.Int64           // the newest tick that was entered
+	mark   atomic.Int64           // of the newest tick that was entered: odd, or 0 for none
 	offset atomic.Int64           // from UnixNano to the line, as of that tick
 	anchor atomic.Pointer[anchor] // replaced when the clock was set
 
@@ -44,72 +47,84 @@ type anchor struct {
 	line  int64
 }
 
-func (l *timeline) init() { l.anchor.Store(&anchor{}) }
-
-// at places now on the line.
-func (l *timeline) at(now time.Time) int64 {
-	if v, ok := l.here(now.UnixNano()); ok {
-		return v
-	}
-	return l.turn(now)
-}
-
 // here places a reading of the wall clock if it lies in the newest tick.
 func (l *timeline) here(unixNano int64) (v int64, ok bool) {
 	v = unixNano + l.offset.Load()
-	return v, v>>tickBits == l.tick.Load()
+	return v, v>>(tickBits-1)|1 == l.mark.Load()
 }
+
+// newest returns where the newest tick begins, or 0 before the first reading.
+func (l *timeline) newest() int64 { return l.mark.Load() >> 1 << tickBits }
 
 func (a *anchor) at(now time.Time) int64 {
-	return a.line + min(int64(now.Sub(a.clock)), 2*horizon)
+	return a.line + min(max(int64(now.Sub(a.clock)), -2*horizon), 2*horizon)
 }
 
+// turn places a reading that may leave the tick.
 func (l *timeline) turn(now time.Time) int64 {
-	newest := l.tick.Load() << tickBits
-	v := l.anchor.Load().at(now)
-	switch {
-	case newest == 0 || v < newest-slack || v-newest > lag:
-		l.mu.Lock()
-		v = l.enter(now)
-	case v < newest:
-		return newest
-	case v < newest+1<<tickBits || !l.mu.TryLock():
-		// Whoever comes first enters a new tick. The others need not wait for it.
-		return v
-	default:
-		v = l.enter(now)
+	if newest := l.newest(); newest > 0 {
+		v := l.anchor.Load().at(now)
+		switch {
+		case v < newest-slack || v-newest > lag:
+			// Seldom, and then all wait for who decides what to make of it.
+		case v < newest:
+			return newest
+		case v < newest+1<<tickBits || !l.mu.TryLock():
+			// Whoever comes first enters a new tick. The others need not wait for it.
+			return v
+		default:
+			defer l.mu.Unlock()
+			return l.enter(now)
+		}
 	}
-	l.mu.Unlock()
-	return v
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.enter(now)
 }
 
 // enter moves the line to now, and the anchor if the clock was set.
 func (l *timeline) enter(now time.Time) int64 {
-	newest := l.tick.Load() << tickBits
-	v := l.anchor.Load().at(now)
+	newest := l.newest()
 	if newest == 0 {
-		v = origin
-		l.anchor.Store(&anchor{now, v})
+		l.moveTo(origin, now, true)
+		return origin
 	}
+	v := l.anchor.Load().at(now)
 	if v < newest-slack {
-		if l.behind == 0 || v < l.behind {
-			l.behind = v
-		}
-		if v-l.behind >= patience {
-			l.anchor.Store(&anchor{now, newest})
-			l.offset.Store(newest - now.UnixNano())
-			l.behind = 0
-		}
-		return newest
+		return l.late(v, newest, now)
 	}
-	if most := min(newest+maxStep, horizon); newest > 0 && v > most {
-		v = most
-		l.anchor.Store(&anchor{now, v})
+	step := maxStep
+	if newest > horizon/2 {
+		step = slack
+	}
+	if most := min(newest+step, horizon); v > most {
+		l.moveTo(most, now, true)
+		return most
 	}
 	if v>>tickBits > newest>>tickBits {
-		l.offset.Store(v - now.UnixNano())
-		l.tick.Store(v >> tickBits)
-		l.behind = 0
+		l.moveTo(v, now, false)
 	}
 	return max(v, newest)
+}
+
+// late stands on the newest tick, and goes on from there if the clock runs behind
+// for long enough.
+func (l *timeline) late(v, newest int64, now time.Time) int64 {
+	if l.behind == 0 || v < l.behind {
+		l.behind = v
+	}
+	if v-l.behind >= patience {
+		l.moveTo(newest, now, true)
+	}
+	return newest
+}
+
+// moveTo enters the tick of v, where now lies.
+func (l *timeline) moveTo(v int64, now time.Time, set bool) {
+	if set {
+		l.anchor.Store(&anchor{now, v})
+	}
+	l.offset.Store(v - now.UnixNano())
+	l.mark.Store(v>>(tickBits-1) | 1)
+	l.behind = 0
 }

@@ -26,7 +26,6 @@ func TestClockJumps(t *testing.T) {
 		"extremes":                    {{math.MinInt64, 0}, {math.MaxInt64, step}, {math.MinInt64, step}},
 	} {
 		var l timeline
-		l.init()
 		for i, s := range readings {
 			got := time.Duration(l.at(start.Add(s.clock)) - origin)
 			if d := got - s.line; d < -2<<tickBits || d > 2<<tickBits {
@@ -36,22 +35,54 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// TestLineEnds shows that a clock gone mad stops the line before it overflows.
-func TestLineEnds(t *testing.T) {
+// at places a reading on the line.
+func (l *timeline) at(now time.Time) int64 {
+	if v, ok := l.here(now.UnixNano()); ok {
+		return v
+	}
+	return l.turn(now)
+}
+
+// TestLineHasNoEnd lets a clock go mad, and finds that time passes afterwards as
+// it does for everybody: nothing ends early, nothing waits for ever.
+func TestLineHasNoEnd(t *testing.T) {
 	var l timeline
-	l.init()
 	last := int64(0)
-	for range 1000 {
-		for _, d := range []time.Duration{1 << 61, 0, 2e9} {
+	for i := range 10_000 {
+		for _, d := range []time.Duration{1 << 61, 0, 2e9, math.MinInt64, math.MaxInt64} {
 			v := l.at(start.Add(d))
 			if v < last>>tickBits<<tickBits || v > horizon {
-				t.Fatalf("from %d to %d", last, v)
+				t.Fatalf("jump %d: from %d to %d", i, last, v)
 			}
 			last = v
 		}
 	}
-	if last < horizon/2 {
-		t.Errorf("the line got no further than %d", last)
+	now := start.Add(math.MaxInt64)
+	l.at(now)
+	last = l.at(now.Add(time.Millisecond))
+	for range 10 {
+		now = now.Add(time.Second)
+		v := l.at(now.Add(time.Millisecond))
+		if v-last != int64(time.Second) {
+			t.Fatalf("a second took %v", time.Duration(v-last))
+		}
+		last = v
+	}
+}
+
+// TestSetBackAfterAZeroTime gives the line a time that somebody forgot to set, and
+// then a clock that was set back: it goes on after a second all the same.
+func TestSetBackAfterAZeroTime(t *testing.T) {
+	var l timeline
+	l.at(start)
+	for _, stray := range []time.Time{{}, time.Unix(-1<<62, 0), time.Unix(0, 0)} {
+		l.at(stray)
+	}
+	back := start.Add(-time.Hour)
+	l.at(back)
+	first := l.at(back.Add(2 * time.Second))
+	if got := l.at(back.Add(3*time.Second)) - first; got != int64(time.Second) {
+		t.Errorf("a second after the clock was set back, %v passed", time.Duration(got))
 	}
 }
 
@@ -59,7 +90,6 @@ func TestLineEnds(t *testing.T) {
 // the wall clock was set.
 func TestWallClockSet(t *testing.T) {
 	var l timeline
-	l.init()
 	now := time.Now()
 	l.at(now)
 	if got := l.at(now.Add(time.Hour)) - origin; got != int64(time.Hour) {
@@ -89,7 +119,7 @@ func TestJumpsAdmitNoMore(t *testing.T) {
 			latest = now
 		}
 		for range 20 {
-			if c.Decide(ask("b", "p", 10, time.Second), now).Code == Admitted {
+			if c.DecideAt(ask("b", "p", 10, time.Second), now).Code == Admitted {
 				work += 10 * time.Second
 			}
 		}
@@ -98,7 +128,7 @@ func TestJumpsAdmitNoMore(t *testing.T) {
 		t.Errorf("admitted %v, capacity times time is %v", work, most)
 	}
 	// Set back for good, it goes on after a second.
-	c.Decide(ask("b", "p", 10, time.Second), now.Add(-time.Hour))
-	c.Decide(ask("b", "p", 10, time.Second), now.Add(time.Second-time.Hour))
-	want(t, c.Decide(ask("b", "p", 10, time.Second), now.Add(20*time.Second-time.Hour)), Admitted)
+	c.DecideAt(ask("b", "p", 10, time.Second), now.Add(-time.Hour))
+	c.DecideAt(ask("b", "p", 10, time.Second), now.Add(time.Second-time.Hour))
+	want(t, c.DecideAt(ask("b", "p", 10, time.Second), now.Add(20*time.Second-time.Hour)), Admitted)
 }

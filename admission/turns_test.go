@@ -22,7 +22,7 @@ func TestTrickle(t *testing.T) {
 			for range 1 + i%3*5 { // some are impatient
 				r := ask(fmt.Sprint(i), "p", 2, period) // all that a turn holds, less rounding
 				r.Duration -= time.Millisecond
-				d := c.Decide(r, now)
+				d := c.DecideAt(r, now)
 				if d.Code == Admitted && !got[i] {
 					got[i] = true
 					order = append(order, i)
@@ -53,7 +53,7 @@ func TestTrickleRate(t *testing.T) {
 	for range 1000 {
 		now = now.Add(time.Second)
 		for i := range 50 {
-			for c.Decide(ask(fmt.Sprint(i), "p", 1, 20*time.Second), now).Code == Admitted {
+			for c.DecideAt(ask(fmt.Sprint(i), "p", 1, 20*time.Second), now).Code == Admitted {
 				work += 20 * time.Second
 			}
 		}
@@ -64,7 +64,7 @@ func TestTrickleRate(t *testing.T) {
 		t.Errorf("%v came in, %v may", work, most)
 	}
 	// More than a turn holds has to wait for normal.
-	d := want(t, c.Decide(ask("big", "p", 100, 20*time.Second), now), DeferredTight)
+	d := want(t, c.DecideAt(ask("big", "p", 100, 20*time.Second), now), DeferredTight)
 	if d.RetryAfter <= 0 {
 		t.Error(d.RetryAfter)
 	}
@@ -75,12 +75,12 @@ func TestQueueIsBounded(t *testing.T) {
 	c := open(t, 100, Options{CapacityAge: MaxDuration, FeeAge: MaxDuration, Tenants: 64})
 	tighten(c, start)
 	for i := range 10 * maxTurns {
-		d := c.Decide(ask(fmt.Sprint(i), "p", 1, time.Second), start)
+		d := c.DecideAt(ask(fmt.Sprint(i), "p", 1, time.Second), start)
 		if d.Code == DeferredTight && (d.RetryAfter <= 0 || d.RetryAfter > (maxTurns+1)*10*time.Second) {
 			t.Fatalf("retry after %v", d.RetryAfter)
 		}
 	}
-	if ahead := c.books.turns.next - c.line.tick.Load()<<tickBits/c.books.turns.period; ahead > maxTurns {
+	if ahead := c.books.turns.next - c.line.newest()/c.books.turns.period; ahead > maxTurns {
 		t.Errorf("turns are given away %d periods ahead", ahead)
 	}
 }

@@ -10,18 +10,18 @@ package admissionprom
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/internal/callback"
 )
 
 // Collector is a [prometheus.Collector] over one controller. No label carries an
 // id: memory and cardinality are fixed.
 type Collector struct {
 	c     *admission.Controller
-	clock admission.Clock
+	clock admission.Clock // nil for the controller's
 
 	p50, p90, admitted, deferred, mode *prometheus.Desc
 }
@@ -30,8 +30,9 @@ var _ prometheus.Collector = (*Collector)(nil)
 
 // Options says how a [Collector] looks. Nil means the defaults.
 type Options struct {
-	// Clock gives the time at which the controller is asked; it is the same as
-	// the controller's. Defaults to [time.Now].
+	// Clock gives the time at which the controller is asked. Defaults to the
+	// controller's own clock; set it only if the controller is told the time by
+	// its callers.
 	Clock admission.Clock
 
 	// Namespace is put before each name, with an underscore. Defaults to none.
@@ -52,8 +53,8 @@ func NewCollector(c *admission.Controller, o *Options) *Collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(o.Namespace, "", name), help, labels, o.ConstLabels)
 	}
-	col := &Collector{
-		c: c, clock: systemClock{},
+	return &Collector{
+		c: c, clock: o.Clock,
 		p50: desc("consumer_fee_p50", "Median of the consumer fees in the window, 0 without any."),
 		p90: desc("consumer_fee_p90", "90th percentile of the consumer fees in the window, 0 without any."),
 		admitted: desc("industrial_admitted_total",
@@ -62,15 +63,19 @@ func NewCollector(c *admission.Controller, o *Options) *Collector {
 			"Industrial jobs that were refused for any reason but a malformed request."),
 		mode: desc("admission_mode", "1 for the current mode, 0 for the others.", "mode"),
 	}
-	if o.Clock != nil {
-		col.clock = o.Clock
-	}
-	return col
 }
 
-type systemClock struct{}
-
-func (systemClock) Now() time.Time { return time.Now() }
+func (c *Collector) status() (s admission.Status, err error) {
+	err = callback.Run("Clock.Now", func() error {
+		if c.clock == nil {
+			s = c.c.Status()
+		} else {
+			s = c.c.StatusAt(c.clock.Now())
+		}
+		return nil
+	})
+	return s, err
+}
 
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
@@ -85,7 +90,11 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	s := c.c.Status(c.clock.Now())
+	s, err := c.status()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.mode, err)
+		return
+	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

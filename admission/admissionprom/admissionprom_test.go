@@ -27,7 +27,7 @@ func TestCollector(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(admissionprom.NewCollector(c, &admissionprom.Options{Clock: k}))
+	reg.MustRegister(admissionprom.NewCollector(c, nil))
 	check := func(want string) {
 		t.Helper()
 		if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
@@ -36,15 +36,15 @@ func TestCollector(t *testing.T) {
 	}
 	check(text("0", "0", "0", "0", "brownout"))
 
-	c.ObserveCapacity(100, k.t)
+	c.ObserveCapacityAt(100, k.t)
 	r := admission.Request{JobID: "j", Buyer: "b", Provider: "p", Lane: admission.Industrial, Shards: 1, Duration: time.Second}
-	c.DecideNow(r)
+	c.Decide(r)
 	r.Shards = 200
-	c.DecideNow(r)
+	c.Decide(r)
 	check(text("0", "0", "1", "1", "normal"))
 
 	for i := range 50 {
-		c.ObserveConsumerFee(uint64(101+i), k.t)
+		c.ObserveConsumerFeeAt(uint64(101+i), k.t)
 	}
 	check(text("126", "146", "1", "1", "tight"))
 
@@ -53,6 +53,22 @@ func TestCollector(t *testing.T) {
 
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Error(problems, err)
+	}
+}
+
+// TestClock has a collector bring the time along for a controller that has no
+// clock, and one whose clock is broken.
+func TestClock(t *testing.T) {
+	k := &clock{time.Unix(1_700_000_000, 0)}
+	var c admission.Controller
+	c.ObserveCapacityAt(100, k.t)
+	collector := admissionprom.NewCollector(&c, &admissionprom.Options{Clock: k})
+	if err := testutil.CollectAndCompare(collector, strings.NewReader(text("0", "0", "0", "0", "normal"))); err != nil {
+		t.Error(err)
+	}
+	broken := admissionprom.NewCollector(&c, &admissionprom.Options{Clock: (*clock)(nil)})
+	if err := testutil.CollectAndCompare(broken, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "panic in Clock.Now") {
+		t.Error(err)
 	}
 }
 

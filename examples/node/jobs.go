@@ -56,7 +56,7 @@ func (m *market) submit(ctx context.Context, j job, contents []content) (*job, e
 	if m.offers[j.ID] != nil {
 		return nil, errRepeated
 	}
-	d := m.admit.DecideNow(m.request(&j))
+	d := m.admit.Decide(m.request(&j))
 	if d.Code != admission.Admitted {
 		return nil, refusal{d}
 	}
@@ -160,7 +160,7 @@ func (m *market) finalize(ctx context.Context, matched match.Match) error {
 func (m *market) final(matched match.Match, r receipt.Receipt) {
 	m.board.RecordOffer(priceboard.Offer{Price: matched.Price, Party: matched.Provider})
 	if matched.Lane == admission.Consumer {
-		m.admit.ObserveConsumerFee(matched.Price, time.Now())
+		m.admit.ObserveConsumerFee(matched.Price)
 	}
 	m.end(matched.Bid, ending{receipt: r})
 }

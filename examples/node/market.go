@@ -114,7 +114,7 @@ func (m *market) restore(ctx context.Context, log match.History) error {
 	}
 	for _, j := range jobs {
 		if !m.over(j) { // it was admitted before: charged again, never refused
-			m.leases[j.ID] = m.admit.DecideNow(m.request(j)).Lease
+			m.leases[j.ID] = m.admit.Decide(m.request(j)).Lease
 		}
 	}
 	return m.sweep(ctx)

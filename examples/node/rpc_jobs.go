@@ -224,7 +224,7 @@ type laneResult struct {
 }
 
 func (n *node) admissionStatus(context.Context, none) (admissionResult, error) {
-	s := n.admit.Status(time.Now())
+	s := n.admit.Status()
 	r := admissionResult{
 		Mode: s.Mode.String(), FeeP50: s.FeeP50, FeeP90: s.FeeP90, FeeSamples: s.FeeSamples, Threshold: s.Threshold,
 		Capacity: s.Capacity, Leased: s.Leased,

@@ -128,7 +128,7 @@ func (n *node) watch(ctx context.Context) error {
 	}
 }
 
-func (n *node) observeCapacity() { n.admit.ObserveCapacity(n.cfg.CapacityShards, time.Now()) }
+func (n *node) observeCapacity() { n.admit.ObserveCapacity(n.cfg.CapacityShards) }
 
 // health is nil while disk or database answer.
 func (n *node) health(ctx context.Context) error {
