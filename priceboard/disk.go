@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+
+	"github.com/computemarket/computemarket/internal/filelock"
 )
 
 // disk is the operating system's files.
@@ -14,7 +16,16 @@ type disk struct{}
 
 var _ system = disk{}
 
-func (disk) lock(name string) (io.Closer, error) { return lockFile(name) }
+func (disk) lock(name string) (io.Closer, error) {
+	l, err := filelock.New(name)
+	if errors.Is(err, filelock.ErrLocked) {
+		return nil, ErrInUse
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
 
 func (disk) read(name string) ([]byte, error) {
 	info, err := os.Stat(name)

@@ -1,6 +1,6 @@
 //go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd || windows)
 
-package priceboard
+package filelock
 
 import (
 	"errors"
@@ -8,8 +8,10 @@ import (
 	"os"
 )
 
-// lockFile refuses: without a lock that ends with its process, two boards could
-// overwrite each other.
-func lockFile(name string) (*os.File, error) {
+// lock refuses: without a lock that ends with its process, two could have a
+// claim each.
+func lock(name string) (*os.File, error) {
 	return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }
+
+func unlock(*os.File) error { return nil }
