@@ -43,4 +43,7 @@ var (
 	ErrLocked = errors.New("receipt: the store is in use")
 	// ErrSchema: a newer release of this library wrote the store.
 	ErrSchema = errors.New("receipt: the store has a newer format")
+	// ErrOptions: what a store is made of is missing or makes no sense, such as a
+	// nil database. Mend the call.
+	ErrOptions = errors.New("receipt: invalid option")
 )

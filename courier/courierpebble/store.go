@@ -40,6 +40,8 @@ var sentinels = kv.Sentinels{
 	Corrupt:  courier.ErrCorrupt,
 	Locked:   courier.ErrLocked,
 	Version:  courier.ErrVersion,
+	Options:  courier.ErrInvalid,
+	Unknown:  courier.ErrUnknown,
 }
 
 // Options of [Open] and [New].

@@ -54,7 +54,7 @@ func (s *Store) do(ctx context.Context, w *write) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	return s.writes.Do(ctx, w)
+	return sentinels.Translate(s.writes.Do(ctx, w))
 }
 
 // run makes one batch of the writes that have gathered and commits it.

@@ -3,9 +3,15 @@ package group
 import (
 	"context"
 	"errors"
+	"io"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"weak"
+
+	"github.com/computemarket/computemarket/internal/callback"
 )
 
 type req struct{ n, ran int }
@@ -113,35 +119,77 @@ func TestCancelledWaiterNeverRuns(t *testing.T) {
 	})
 }
 
-func TestPanicFreesTheQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
-		calls := 0
-		g := newTest(100, func(rs []*req) {
-			<-gate
-			if calls++; calls == 1 {
-				panic("first")
-			}
-		})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			defer func() {
-				if recover() == nil {
-					t.Error("the panic was swallowed")
+// A run that does not end fails everybody in it, and nobody else.
+func TestRunThatDoesNotEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		end func()
+		is  error
+	}{
+		"panic":               {func() { panic("boom") }, nil},
+		"panic with an error": {func() { panic(io.EOF) }, io.EOF},
+		"panic with nil":      {func() { panic(nil) }, nil},
+		"goexit":              {runtime.Goexit, callback.ErrGoexit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := make(chan struct{})
+				calls := 0
+				g := newTest(3, func(rs []*req) {
+					<-gate
+					if calls++; calls == 2 {
+						c.end()
+					}
+					for _, r := range rs {
+						r.ran++
+					}
+				})
+				reqs, errs := make([]req, 6), make([]error, 6)
+				var wg sync.WaitGroup
+				for i := range reqs { // in groups of 1, 3 and 2
+					reqs[i].n = 1
+					wg.Go(func() {
+						errs[i] = errors.New("Do has not returned")
+						errs[i] = g.Do(t.Context(), &reqs[i])
+					})
+					synctest.Wait()
 				}
-			}()
-			g.Do(t.Context(), &req{})
+				close(gate)
+				wg.Wait()
+				for i, err := range errs {
+					failed := i >= 1 && i <= 3
+					if failed != (reqs[i].ran == 0) || failed != errors.Is(err, ErrFailed) || !failed && err != nil {
+						t.Errorf("request %d ran %d times and heard %v", i, reqs[i].ran, err)
+					}
+					if failed && (!errors.Is(err, c.is) && c.is != nil || !strings.Contains(err.Error(), "*group.req")) {
+						t.Errorf("request %d heard %v, which does not name what happened", i, err)
+					}
+				}
+				if err := g.Do(t.Context(), &reqs[0]); err != nil {
+					t.Errorf("afterwards: %v", err)
+				}
+			})
 		})
-		synctest.Wait()
-		wg.Go(func() {
-			if err := g.Do(t.Context(), &req{}); err != nil {
-				t.Error(err)
-			}
-		})
-		synctest.Wait()
-		close(gate)
-		wg.Wait()
-	})
+	}
+}
+
+// A Group lets go of what it has run.
+func TestKeepsNothing(t *testing.T) {
+	g := newTest(100, func([]*req) {})
+	gone := make([]weak.Pointer[req], 100)
+	var wg sync.WaitGroup
+	for i := range gone {
+		r := &req{n: 1}
+		gone[i] = weak.Make(r)
+		wg.Go(func() { g.Do(t.Context(), r) })
+	}
+	wg.Wait()
+	runtime.GC()
+	for i, p := range gone {
+		if p.Value() != nil {
+			t.Fatalf("request %d of %d is still reachable", i, len(gone))
+		}
+	}
+	runtime.KeepAlive(g)
 }
 
 func TestHammer(t *testing.T) {

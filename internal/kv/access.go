@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/computemarket/computemarket/internal/group"
 )
 
 // Batch returns an empty batch for [DB.Commit].
@@ -32,6 +34,7 @@ func (db *DB) CommitLazily(b *pebble.Batch) error {
 }
 
 func (db *DB) commit(b *pebble.Batch, apply func() error) (err error) {
+	defer db.log.flush()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if err := db.usable(); err != nil {
@@ -61,126 +64,87 @@ func (db *DB) Err() error {
 }
 
 // Get calls use with the value of key, if there is one. The slice is valid
-// during the call only. Possible errors: [ErrPoisoned], [ErrClosed],
-// [ErrCorrupt], and that of use.
+// during the call only. No lock is held meanwhile. Possible errors:
+// [ErrPoisoned], [ErrClosed], [ErrCorrupt], and that of use.
 func (db *DB) Get(key []byte, use func(value []byte) error) (found bool, err error) {
-	db.mu.RLock()
-	defer db.mu.RUnlock()
-	if err := db.usable(); err != nil {
+	defer db.log.flush()
+	value := values.Get().(*[]byte)
+	defer values.Put(value)
+	*value, found, err = db.get((*value)[:0], key)
+	if !found || err != nil {
 		return false, err
 	}
-	value, closer, err := db.pebble.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, translate(err)
-	}
-	defer closer.Close()
-	return true, use(value)
+	return true, use(*value)
 }
 
-// Pair is a key and its value.
-type Pair struct{ Key, Value []byte }
+var values = sync.Pool{New: func() any { return new([]byte) }}
 
-// Scan yields the pairs with lo <= key < hi in key order, as they stood, all
-// durable, when the iteration began. The slices are valid until the next step.
-// Errors as of [DB.Get]; the first ends the iteration.
-func (db *DB) Scan(lo, hi []byte) iter.Seq2[Pair, error] {
-	return func(yield func(Pair, error) bool) {
-		it, err := db.iterator(lo, hi)
-		if err != nil {
-			yield(Pair{}, err)
-			return
-		}
-		defer db.scans.Done()
-		defer it.Close()
-		for ok := it.First(); ok; ok = it.Next() {
-			if db.closed.Load() {
-				yield(Pair{}, ErrClosed)
-				return
-			}
-			v, err := it.ValueAndErr()
-			if err != nil {
-				yield(Pair{}, translate(err))
-				return
-			}
-			if !yield(Pair{it.Key(), v}, nil) {
-				return
-			}
-		}
-		if err := it.Error(); err != nil {
-			yield(Pair{}, translate(err))
-		}
-	}
-}
-
-// Last returns copies of the greatest key below hi that is not below lo, and of
-// its value; ok is false when there is none. Errors as of [DB.Get].
-func (db *DB) Last(lo, hi []byte) (p Pair, ok bool, err error) {
-	it, err := db.iterator(lo, hi)
-	if err != nil {
-		return Pair{}, false, err
-	}
-	defer db.scans.Done()
-	defer it.Close()
-	if !it.Last() {
-		return Pair{}, false, translate(it.Error())
-	}
-	v, err := it.ValueAndErr()
-	if err != nil {
-		return Pair{}, false, translate(err)
-	}
-	return Pair{append([]byte(nil), it.Key()...), append([]byte(nil), v...)}, true, nil
-}
-
-// iterator opens a snapshot while no commit is in flight: all it shows is
-// durable. The caller closes it and then calls db.scans.Done.
-func (db *DB) iterator(lo, hi []byte) (*pebble.Iterator, error) {
+// get appends the value of key to b.
+func (db *DB) get(b, key []byte) (value []byte, found bool, err error) {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	if err := db.usable(); err != nil {
-		return nil, err
+		return b, false, err
 	}
-	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	v, closer, err := db.pebble.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return b, false, nil
+	}
 	if err != nil {
-		return nil, translate(err)
+		return b, false, translate(err)
 	}
-	db.scans.Add(1)
-	return it, nil
+	defer closer.Close()
+	return append(b, v...), true, nil
 }
 
 // Claim takes a namespace for one store, which alone may write there until it
 // calls Release, and checks the schema version that is recorded under the key
 // {namespace, 0}, or records it. Possible errors: [ErrLocked] when another store
 // of this process has the namespace, [ErrVersion] when the data has another
-// version, and those of [DB.Get].
+// version, [ErrOptions] when db is nil, and those of [DB.Get].
 func (db *DB) Claim(namespace byte, version uint16) error {
+	return db.ClaimFrom(namespace, version, version, nil)
+}
+
+// ClaimFrom is Claim for data of the schema versions from oldest on, too.
+// Upgrade then puts into b what makes it data of the given version, which is
+// written together with the new number.
+func (db *DB) ClaimFrom(namespace byte, oldest, version uint16, upgrade func(from uint16, b *pebble.Batch) error) error {
+	if db == nil {
+		return fmt.Errorf("%w: no database", ErrOptions)
+	}
 	if _, taken := db.claims.LoadOrStore(namespace, true); taken {
 		return fmt.Errorf("%w: namespace %q has an open store", ErrLocked, namespace)
 	}
-	err := db.ensureVersion(namespace, version)
+	err := db.ensureVersion(namespace, oldest, version, upgrade)
 	if err != nil {
 		db.Release(namespace)
 	}
 	return err
 }
 
-func (db *DB) ensureVersion(namespace byte, version uint16) error {
+func (db *DB) ensureVersion(namespace byte, oldest, version uint16, upgrade func(uint16, *pebble.Batch) error) error {
 	key := []byte{namespace, 0}
+	var is uint16
 	found, err := db.Get(key, func(v []byte) error {
 		if len(v) != 2 {
 			return fmt.Errorf("%w: schema version of namespace %q", ErrCorrupt, namespace)
 		}
-		if got := binary.BigEndian.Uint16(v); got != version {
-			return fmt.Errorf("%w %d of namespace %q, this release knows %d", ErrVersion, got, namespace, version)
-		}
+		is = binary.BigEndian.Uint16(v)
 		return nil
 	})
-	if found || err != nil {
+	switch {
+	case err != nil || found && is == version:
 		return err
+	case found && (is < oldest || is > version):
+		return fmt.Errorf("%w %d of namespace %q, this release knows %d to %d", ErrVersion, is, namespace, oldest, version)
 	}
 	b := db.Batch()
+	if found {
+		if err := upgrade(is, b); err != nil {
+			return fmt.Errorf("from schema version %d of namespace %q: %w", is, namespace, err)
+		}
+	}
 	b.Set(key, binary.BigEndian.AppendUint16(nil, version), nil)
 	return db.Commit(b)
 }
@@ -189,9 +153,10 @@ func (db *DB) ensureVersion(namespace byte, version uint16) error {
 func (db *DB) Release(namespace byte) { db.claims.Delete(namespace) }
 
 // Sentinels names this package's errors in the words of a store.
-type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version error }
+type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version, Options, Unknown error }
 
-// Translate wraps err in the store's sentinel, if it is one of this package's.
+// Translate wraps err in the store's sentinel, if it is one of this package's,
+// or group.ErrFailed, after which nobody knows what was written: Unknown.
 func (s *Sentinels) Translate(err error) error {
 	if err == nil {
 		return nil
@@ -202,6 +167,8 @@ func (s *Sentinels) Translate(err error) error {
 		{ErrLocked, s.Locked},
 		{ErrVersion, s.Version},
 		{ErrCorrupt, s.Corrupt},
+		{ErrOptions, s.Options},
+		{group.ErrFailed, s.Unknown},
 	} {
 		if pair[1] != nil && errors.Is(err, pair[0]) {
 			return fmt.Errorf("%w: %w", pair[1], err)

@@ -21,7 +21,6 @@ import (
 	iofs "io/fs"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,37 +38,45 @@ var (
 	ErrLocked = errors.New("kv: the directory is in use")
 	// ErrVersion: a newer release wrote this data.
 	ErrVersion = errors.New("kv: unknown schema version")
+	// ErrOptions: an option makes no sense, or something that is needed is nil.
+	ErrOptions = errors.New("kv: invalid option")
 )
 
 // Options of [Open]. The zero value and nil are ready to use.
 type Options struct {
 	// Logger receives Pebble's warnings and errors. Defaults to discarding.
 	Logger *slog.Logger
-	// CacheBytes is the size of the block cache. Defaults to 64 MiB.
+	// CacheBytes is the size of the block cache, up to 1 TiB. Defaults to 64 MiB.
 	CacheBytes int64
-	// MemTableBytes is the size of one memtable, of which up to four live at
-	// once. Random 32-byte keys want large ones. Defaults to 64 MiB.
+	// MemTableBytes is the size of one memtable, 4 KiB to 2 GiB, of which up to four
+	// live at once. Random 32-byte keys want large ones. Defaults to 64 MiB.
 	MemTableBytes uint64
 	// FS is the file system. Defaults to the operating system's.
 	FS vfs.FS
 }
 
 // DB is an open database that several stores share, each in a namespace of its
-// own. All methods are safe for concurrent use.
+// own. [Open] makes it. All methods are safe for concurrent use.
 type DB struct {
 	pebble *pebble.DB
 	lock   *pebble.Lock
 	fence  *fence
+	log    *logger
 	claims sync.Map // namespaces that have an open store
 
-	mu        sync.RWMutex   // held for writing from apply to fsync
-	closed    atomic.Bool    // set under mu
-	scans     sync.WaitGroup // in progress; added to under mu
-	abandoned bool           // a panic left Pebble's own locks held: never call it again
+	// mu is held for writing from apply to fsync, so that who holds it for
+	// reading sees what is durable and nothing else. Close takes it to let the
+	// commit in progress end; who has it afterwards finds closed set.
+	mu        sync.RWMutex
+	closed    bool
+	abandoned bool // a panic left Pebble's own locks held: never call it again
+
+	scans   scans
+	closing sync.Once
 }
 
 // Open opens the database in dir, creating both as needed. Possible errors:
-// [ErrLocked], [ErrCorrupt], and those of the file system.
+// [ErrLocked], [ErrCorrupt], [ErrOptions], and those of the file system.
 func Open(dir string, opts *Options) (*DB, error) {
 	var o Options
 	if opts != nil {
@@ -87,7 +94,12 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
+	if o.CacheBytes < 0 || o.CacheBytes > 1<<40 || o.MemTableBytes < 4<<10 || o.MemTableBytes > 2<<30 {
+		return nil, fmt.Errorf("%w: CacheBytes %d, MemTableBytes %d", ErrOptions, o.CacheBytes, o.MemTableBytes)
+	}
 	db := &DB{fence: newFence(o.FS)}
+	db.log = &logger{to: o.Logger, fence: db.fence}
+	defer db.log.flush()
 	if err := db.open(dir, &o); err != nil {
 		return nil, fmt.Errorf("kv: open %s: %w", dir, err)
 	}
@@ -142,10 +154,9 @@ func (db *DB) openPebble(dir string, o *Options) error {
 }
 
 func (db *DB) pebbleOptions(o *Options) *pebble.Options {
-	log := logger{o.Logger, db.fence}
 	po := &pebble.Options{
 		FS:                          db.fence,
-		Logger:                      log,
+		Logger:                      db.log,
 		Lock:                        db.lock,
 		CacheSize:                   o.CacheBytes + 2*int64(o.MemTableBytes), // Pebble takes memtables out of it
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -154,8 +165,8 @@ func (db *DB) pebbleOptions(o *Options) *pebble.Options {
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { log.Errorf("%v", err) },
-			DataCorruption:  func(info pebble.DataCorruptionInfo) { log.Errorf("%s", info) },
+			BackgroundError: func(err error) { db.log.Errorf("%v", err) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { db.log.Errorf("%s", info) },
 		},
 	}
 	for i := range po.Levels {
@@ -166,7 +177,10 @@ func (db *DB) pebbleOptions(o *Options) *pebble.Options {
 
 // usable returns why the database may not be used. db.mu is held.
 func (db *DB) usable() error {
-	if db.closed.Load() {
+	if db.fence == nil {
+		return fmt.Errorf("%w: a zero DB; make it with Open", ErrOptions)
+	}
+	if db.closed {
 		return ErrClosed
 	}
 	if err := db.fence.reason(); err != nil {
@@ -175,18 +189,23 @@ func (db *DB) usable() error {
 	return nil
 }
 
-// Close waits for the scans in progress, which end with [ErrClosed] at their
-// next step, and closes the database. It is idempotent. Do not call it from
-// within a scan.
-func (db *DB) Close() error {
-	db.mu.Lock()
-	again := db.closed.Swap(true)
-	db.mu.Unlock()
-	if again {
+// Close waits for the commit in progress and closes the database. Scans in
+// progress end with [ErrClosed] at their next step; it may be called from within
+// one. It is idempotent, and returns when the database is closed, whoever began.
+func (db *DB) Close() (err error) {
+	if db.fence == nil {
 		return nil
 	}
-	db.scans.Wait()
-	var err error
+	defer db.log.flush()
+	db.closing.Do(func() { err = db.close() })
+	return err
+}
+
+func (db *DB) close() (err error) {
+	db.mu.Lock()
+	db.closed = true
+	db.mu.Unlock()
+	db.scans.closeAll()
 	if !db.abandoned {
 		err = db.closePebble()
 	}
@@ -213,25 +232,4 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
-}
-
-// logger adapts slog. Pebble calls Fatalf where it would rather not live on;
-// the fence makes that true for the disk, and the process lives.
-type logger struct {
-	*slog.Logger
-	fence *fence
-}
-
-func (l logger) Infof(string, ...any) {}
-
-func (l logger) Errorf(format string, args ...any) {
-	if l.fence.reason() == nil { // what comes after the first failure follows from it
-		l.Error("pebble", "err", fmt.Sprintf(format, args...))
-	}
-}
-
-func (l logger) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	l.fence.fail(errors.New(msg))
-	l.Error("pebble: fatal, the store is poisoned", "err", msg)
 }

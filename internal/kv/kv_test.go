@@ -2,8 +2,13 @@ package kv_test
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/internal/kv"
 )
@@ -43,37 +48,6 @@ func TestOpenWhereNothingCanBe(t *testing.T) {
 	}
 }
 
-func TestCloseDuringScan(t *testing.T) {
-	db, err := kv.Open(t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		if err := step(db, i, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	closed := make(chan error, 1)
-	n := 0
-	var last error
-	for _, err := range db.Scan([]byte("a"), []byte("b")) {
-		if last = err; err != nil {
-			break
-		}
-		if n++; n == 1 {
-			go func() { closed <- db.Close() }()
-			for step(db, 9, nil) == nil { // until Close has begun
-			}
-		}
-	}
-	if n != 1 || !errors.Is(last, kv.ErrClosed) {
-		t.Errorf("%d steps, then %v; want 1, ErrClosed", n, last)
-	}
-	if err := <-closed; err != nil {
-		t.Error(err)
-	}
-}
-
 func TestClaim(t *testing.T) {
 	db, err := kv.Open(t.TempDir(), nil)
 	if err != nil {
@@ -94,5 +68,78 @@ func TestClaim(t *testing.T) {
 	}
 	if err := db.Claim('x', 1); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestClaimFrom(t *testing.T) {
+	db, err := kv.Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	value := func() (v string) {
+		db.Get([]byte("xk"), func(b []byte) error { v = string(b); return nil })
+		return v
+	}
+	upgrade := func(from uint16, b *pebble.Batch) error {
+		return b.Set([]byte("xk"), fmt.Append(nil, value(), from), nil)
+	}
+	for _, c := range []struct {
+		oldest, version uint16
+		want            error
+		value           string
+	}{
+		{1, 1, nil, ""},
+		{1, 1, nil, ""},
+		{1, 3, nil, "1"}, // once
+		{1, 3, nil, "1"},
+		{1, 2, kv.ErrVersion, "1"},
+		{4, 5, kv.ErrVersion, "1"},
+		{3, 4, nil, "13"},
+	} {
+		if err := db.ClaimFrom('x', c.oldest, c.version, upgrade); !errors.Is(err, c.want) || value() != c.value {
+			t.Errorf("from %d to %d: %v, want %v; then %q, want %q", c.oldest, c.version, err, c.want, value(), c.value)
+		}
+		db.Release('x')
+	}
+	broken := errors.New("broken")
+	if err := db.ClaimFrom('x', 1, 5, func(uint16, *pebble.Batch) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("an upgrade that fails: %v", err)
+	}
+	if err := db.ClaimFrom('x', 4, 4, nil); err != nil {
+		t.Errorf("after an upgrade that failed: %v", err)
+	}
+}
+
+func TestWithoutWhatIsNeeded(t *testing.T) {
+	var none *kv.DB
+	if err := none.Claim('x', 1); !errors.Is(err, kv.ErrOptions) {
+		t.Errorf("Claim in no database: %v, want ErrOptions", err)
+	}
+	var zero kv.DB
+	if err := zero.Claim('x', 1); !errors.Is(err, kv.ErrOptions) {
+		t.Errorf("Claim in a zero database: %v, want ErrOptions", err)
+	}
+	for _, err := range zero.Scan(nil, nil) {
+		if !errors.Is(err, kv.ErrOptions) {
+			t.Errorf("Scan of a zero database: %v, want ErrOptions", err)
+		}
+	}
+	if err := errors.Join(zero.Close(), zero.Close()); err != nil {
+		t.Errorf("Close of a zero database: %v", err)
+	}
+	for _, o := range []kv.Options{
+		{CacheBytes: -1}, {CacheBytes: math.MaxInt64}, {MemTableBytes: 1}, {MemTableBytes: math.MaxUint64},
+	} {
+		if _, err := kv.Open(t.TempDir(), &o); !errors.Is(err, kv.ErrOptions) {
+			t.Errorf("%+v: %v, want ErrOptions", o, err)
+		}
+	}
+	db, err := kv.Open("db", &kv.Options{FS: vfs.NewMem(), CacheBytes: 1, MemTableBytes: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(step(db, 0, make([]byte, 100_000)), db.Close()); err != nil {
+		t.Errorf("the smallest: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 	}
 	r := &request{receipts: receipts, statuses: make([]receipt.Status, len(receipts))}
 	if err := s.appends.Do(ctx, r); err != nil {
-		return nil, err
+		return nil, sentinels.Translate(err)
 	}
 	if r.err != nil {
 		return nil, r.err

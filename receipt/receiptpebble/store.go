@@ -44,6 +44,8 @@ var sentinels = kv.Sentinels{
 	Corrupt:  receipt.ErrCorrupt,
 	Locked:   receipt.ErrLocked,
 	Version:  receipt.ErrSchema,
+	Options:  receipt.ErrOptions,
+	Unknown:  receipt.ErrUnknown,
 }
 
 // OpenDB opens a database in dir for several stores; opts may be nil. The caller

@@ -42,6 +42,8 @@ var sentinels = kv.Sentinels{
 	Corrupt:  settlement.ErrCorrupt,
 	Locked:   settlement.ErrLocked,
 	Version:  settlement.ErrSchema,
+	Options:  settlement.ErrOptions,
+	Unknown:  settlement.ErrUnknown,
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -62,7 +62,7 @@ func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]s
 	for part := range slices.Chunk(transfers, maxGroup) {
 		p := &post{transfers: part, results: results}
 		if err := l.posts.Do(ctx, p); err != nil {
-			return results, err
+			return results, sentinels.Translate(err)
 		}
 		results = p.results
 		if p.err != nil {
