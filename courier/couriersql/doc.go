@@ -5,7 +5,7 @@
 //	if err := couriersql.Migrate(ctx, db); err != nil {
 //		return err
 //	}
-//	store, err := couriersql.New(ctx, db)
+//	store, err := couriersql.New(ctx, db, nil)
 //
 // Any number of stores, on any number of nodes, may use the tables at once; all
 // of them see one queue. The bundles themselves are not in it: nodes that flush

@@ -24,7 +24,7 @@ func show(ctx context.Context, url string) error {
 	if err := couriersql.Migrate(ctx, db); err != nil {
 		return err
 	}
-	store, err := couriersql.New(ctx, db)
+	store, err := couriersql.New(ctx, db, nil)
 	if err != nil {
 		return err
 	}

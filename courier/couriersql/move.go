@@ -22,13 +22,13 @@ func (s *Store) Move(ctx context.Context, moves []courier.Move) (applied int, er
 		return 0, nil
 	}
 	err = sqldb.Run(ctx, s.db, sqldb.Idle, func(tx *sql.Tx) error {
-		places, err := lock(ctx, tx, moves)
+		stored, err := lock(ctx, tx, moves)
 		if err != nil {
 			return err
 		}
 		c := new(change)
 		for i := range moves {
-			c.take(&moves[i], places)
+			c.take(&moves[i], stored)
 		}
 		applied = c.applied
 		return c.write(ctx, tx)
@@ -39,34 +39,30 @@ func (s *Store) Move(ctx context.Context, moves []courier.Move) (applied int, er
 	return applied, nil
 }
 
-// place is what a move must find.
-type place struct {
-	seq   uint64
-	state string
-}
-
 // lock keeps others from appending and moving, in the same order as Append, and
-// returns where the receipts of moves stand.
-func lock(ctx context.Context, tx *sql.Tx, moves []courier.Move) (map[courier.ID]place, error) {
-	var last int64
-	if err := tx.QueryRowContext(ctx, `SELECT last_seq FROM courier_log WHERE id = 1 FOR UPDATE`).Scan(&last); err != nil {
+// returns the receipts of moves as they are stored, but for damaged ones.
+func lock(ctx context.Context, tx *sql.Tx, moves []courier.Move) (map[courier.ID]courier.Receipt, error) {
+	if err := lockLog(ctx, tx); err != nil {
 		return nil, err
 	}
 	var ids sqldb.Array
 	for i := range moves {
 		ids.Bytes(moves[i].Receipt.ID[:])
 	}
-	places := make(map[courier.ID]place, len(moves))
-	_, err := sqldb.Collect(ctx, tx, func(row sqldb.Row) (struct{}, error) {
-		var id []byte
-		var p place
-		err := row.Scan(&id, &p.seq, &p.state)
-		if len(id) == len(courier.ID{}) {
-			places[courier.ID(id)] = p
+	rows, err := sqldb.Collect(ctx, tx, scanRow,
+		selectRows+`WHERE id = ANY(CAST($1 AS TEXT)::BYTEA[]) ORDER BY id FOR UPDATE`, ids.String())
+	stored := make(map[courier.ID]courier.Receipt, len(rows))
+	for i := range rows {
+		if rows[i].damage == nil {
+			stored[rows[i].ID] = rows[i].Receipt
 		}
-		return struct{}{}, err
-	}, `SELECT id, seq, state FROM courier_receipts WHERE id = ANY(CAST($1 AS TEXT)::BYTEA[]) ORDER BY id FOR UPDATE`, ids.String())
-	return places, err
+	}
+	return stored, err
+}
+
+func lockLog(ctx context.Context, tx *sql.Tx) error {
+	var last int64
+	return logError(tx.QueryRowContext(ctx, `SELECT last_seq FROM courier_log WHERE id = 1 FOR UPDATE`).Scan(&last))
 }
 
 // change is what a Move does in the end.
@@ -81,13 +77,13 @@ type change struct {
 
 // take applies a move if its receipt is still where the caller saw it. A receipt
 // is taken once.
-func (c *change) take(m *courier.Move, places map[courier.ID]place) {
+func (c *change) take(m *courier.Move, stored map[courier.ID]courier.Receipt) {
 	r := &m.Receipt
-	p, ok := places[r.ID]
-	if !ok || p.seq != r.Seq || p.state != r.State.String() {
+	s, ok := stored[r.ID]
+	if !ok || s.Seq != r.Seq || s.State != r.State {
 		return
 	}
-	delete(places, r.ID)
+	delete(stored, r.ID)
 	c.applied++
 	c.more[r.State]--
 	c.more[m.To]++
@@ -129,5 +125,5 @@ func (c *change) write(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `UPDATE courier_log
 		SET pending = pending + $1, acknowledged = acknowledged + $2, dead = dead + $3 WHERE id = 1`,
 		c.more[courier.Pending], c.more[courier.Acknowledged], c.more[courier.Dead])
-	return err
+	return logError(err)
 }

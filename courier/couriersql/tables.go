@@ -33,15 +33,25 @@ var schema = sqldb.Schema{Component: "courier", Steps: [][]string{{
 		acknowledged BIGINT NOT NULL,
 		dead BIGINT NOT NULL)`,
 	`INSERT INTO courier_log (id, last_seq, pending, acknowledged, dead) VALUES (1, 0, 0, 0, 0)`,
+}, {
+	// A row with another's number must not stop the other from moving.
+	`DROP INDEX courier_lists`,
+	`CREATE INDEX courier_lists ON courier_receipts (state, seq)`,
+	`ALTER TABLE courier_log ADD COLUMN aside BIGINT NOT NULL DEFAULT 0`,
 }}}
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
 var ErrMigrate = errors.New("couriersql: the tables are missing or older; call Migrate")
 
+// ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
+// receipts that were acknowledged. Turn it on, or say Options.UnsafeServer.
+var ErrUnsafe = errors.New("couriersql: the server may lose what was acknowledged")
+
 // Migrate creates the tables, or brings them to the version of this release.
-// Many nodes may call it at once. Possible errors: courier.ErrVersion (a newer
-// release made the tables), and the driver's.
+// Many nodes may call it at once. Possible errors: courier.ErrInvalid (db is
+// nil), courier.ErrVersion (a newer release made the tables), that of ctx, and
+// the driver's.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	return translate(ctx, schema.Migrate(ctx, db))
 }
@@ -54,45 +64,25 @@ func translate(ctx context.Context, err error) error {
 		{sqldb.ErrClosed, courier.ErrClosed},
 		{sqldb.ErrNewer, courier.ErrVersion},
 		{sqldb.ErrMigrate, ErrMigrate},
+		{sqldb.ErrOptions, courier.ErrInvalid},
+		{sqldb.ErrUnsafe, ErrUnsafe},
+		{sqldb.ErrCorrupt, courier.ErrCorrupt},
 	} {
-		if errors.Is(err, m.native) {
+		if errors.Is(err, m.native) && !errors.Is(err, m.sentinel) {
 			return fmt.Errorf("%w: %w", m.sentinel, err)
 		}
+	}
+	if sqldb.State(err) == datetimeOverflow {
+		return fmt.Errorf("%w: a time before 4714 BC: %w", courier.ErrInvalid, err)
 	}
 	return err
 }
 
-// columns are in the order of scanReceipt.
-const columns = `id, seq, bundle, size, sender, sent_at, carried, state, since, cause, reason`
-
-func scanReceipt(row sqldb.Row) (r courier.Receipt, err error) {
-	var id, bundle []byte
-	var state, cause string
-	err = row.Scan(&id, &r.Seq, &bundle, &r.Size, &r.Sender, &r.SentAt, &r.Carried, &state, &r.Since, &cause, &r.Reason)
-	if err != nil {
-		return r, err
-	}
-	if len(id) != len(r.ID) || len(bundle) != len(r.Bundle) {
-		return r, fmt.Errorf("%w: number %d has an id of %d bytes, a hash of %d", courier.ErrCorrupt, r.Seq, len(id), len(bundle))
-	}
-	r.ID, r.Bundle = courier.ID(id), courier.Hash(bundle)
-	r.Sender, r.Reason = sqldb.Plain(r.Sender), sqldb.Plain(r.Reason)
-	r.SentAt, r.Since = r.SentAt.UTC(), r.Since.UTC()
-	for s := courier.Pending; s <= courier.Dead; s++ {
-		if s.String() == state {
-			r.State = s
-		}
-	}
-	for c := courier.Rejected; c <= courier.Damaged; c++ {
-		if c.String() == cause {
-			r.Cause = c
-		}
-	}
-	if r.State == courier.Gone || r.Cause == 0 && cause != "" {
-		return r, fmt.Errorf("%w: receipt %v: state %q, cause %q", courier.ErrCorrupt, r.ID, state, cause)
-	}
-	return r, nil
-}
+// SQLSTATEs.
+const (
+	outOfRange       = "22003"
+	datetimeOverflow = "22008"
+)
 
 // micros is what a TIMESTAMPTZ keeps of t.
 func micros(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }

@@ -114,7 +114,7 @@ func (n *node) openSQL(ctx context.Context, metrics receipt.Metrics) error {
 	if err != nil {
 		return err
 	}
-	bundles, err := couriersql.New(ctx, db)
+	bundles, err := couriersql.New(ctx, db, &couriersql.Options{Logger: n.log})
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func TestCourierSuite(t *testing.T) {
 		if err := couriersql.Migrate(t.Context(), db); err != nil {
 			return nil, err
 		}
-		store, err := couriersql.New(t.Context(), db)
+		store, err := couriersql.New(t.Context(), db, nil)
 		return closingCourier{store, db}, err
 	})
 }
@@ -53,7 +53,7 @@ func TestCourierSuiteCatches(t *testing.T) {
 						t.Fatal(err)
 					}
 					db, r := planted(t, s, byDir[dir], c.old, c.new)
-					store, err := couriersql.New(t.Context(), db)
+					store, err := couriersql.New(t.Context(), db, nil)
 					return countingCourier{closingCourier{store, db}, r, &rewrites}, err
 				})
 			wantCaught(t, err, rewrites)

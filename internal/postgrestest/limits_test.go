@@ -102,59 +102,6 @@ func TestSmallPool(t *testing.T) {
 	}
 }
 
-// A statement that the server cancels has done nothing, and is no unknown
-// outcome.
-func TestStatementTimeout(t *testing.T) {
-	ctx, s, schema := t.Context(), sharedServer(t), newSchema()
-	free := openDB(t, s, schema)
-	if _, err := openMarket(ctx, free, nil); err != nil {
-		t.Fatal(err)
-	}
-	db, err := connect(s.URL(schema) + "&statement_timeout=30")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	m, err := prepareMarket(ctx, db, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tx, err := free.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	for _, table := range []string{"receipt_log", "settlement_state", "ledger_accounts"} {
-		if _, err := tx.Exec(`SELECT * FROM ` + table + ` FOR UPDATE`); err != nil {
-			t.Fatal(err)
-		}
-	}
-	unfenced, err := newLedger(ctx, db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one := []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a", Amount: 1}}
-	for name, call := range map[string]func() error{
-		"Append":  func() error { _, err := m.receipts.Append(ctx, []receipt.Receipt{numbered(1)}); return err },
-		"Post":    func() error { return posted(unfenced.Post(ctx, one)) },
-		"Acquire": func() error { _, err := m.store.Acquire(ctx); return err },
-	} {
-		err := call()
-		if err == nil || errors.Is(err, receipt.ErrUnknown) || errors.Is(err, settlement.ErrUnknown) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
-	if statuses, err := m.receipts.Append(ctx, []receipt.Receipt{numbered(1)}); err != nil || statuses[0] != receipt.Inserted {
-		t.Errorf("Append again: %v, %v", statuses, err)
-	}
-	if results, err := unfenced.Post(ctx, one); err != nil || results[0] != settlement.Applied {
-		t.Errorf("Post again: %v, %v", results, err)
-	}
-}
-
 // More receipts than a page, some of which are promoted while they are shown.
 func TestAfterAsItStood(t *testing.T) {
 	ctx, db := t.Context(), openDB(t, sharedServer(t), newSchema())

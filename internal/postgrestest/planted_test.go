@@ -69,10 +69,10 @@ func TestReceiptSuiteCatches(t *testing.T) {
 	for name, c := range map[string]struct{ clause, old, new string }{
 		"no look for a key":        {"Duplicate", "ON CONFLICT (receipt_key) WHERE superseded_by IS NULL DO NOTHING", ""},
 		"dry runs are real":        {"Promotion", "v.issued_at_nanos, v.dry_run", "v.issued_at_nanos, FALSE"},
-		"ignores the cursor":       {"InsertGetAfter", "WHERE seq > $1 AND", "WHERE seq > $1 - $1 AND"},
+		"ignores the cursor":       {"InsertGetAfter", "WHERE seq >= $1 AND", "WHERE seq >= 0 * $1 AND"},
 		"numbers twice":            {"InsertGetAfter", "last_seq = last_seq + $11", "last_seq = last_seq + $11 - $11"},
 		"loses the order":          {"LargeBatch", "ORDER BY seq LIMIT", "ORDER BY receipt_key LIMIT"},
-		"shows both places":        {"Promotion", "AND superseded_by IS NULL\n\t\tORDER", "ORDER"},
+		"shows both places":        {"Promotion", "AND (superseded_by IS NULL OR r.", "AND (TRUE OR r."},
 		"stops at one page":        {"LargeBatch", "seq > $1 AND seq <= $2", "seq > $1 AND seq < $1 AND seq <= $2"},
 		"keeps whole microseconds": {"InsertGetAfter", "v.issued_at, v.issued_at_nanos", "v.issued_at, 0 * v.issued_at_nanos"},
 	} {
@@ -131,8 +131,8 @@ func TestLedgerSuiteCatches(t *testing.T) {
 		"one: debit without credit":  {"IssueTransferBurn", "ELSE CAST($8 AS BIGINT) END", "ELSE CAST($8 AS BIGINT) * 0 END"},
 		"one: moves before it looks": {"OncePerID", "AND (SELECT count(*) FROM moved) = 1", "AND (SELECT count(*) FROM moved) >= 0"},
 		"each: no balances":          {"StopsAtFirstFailure", "SET balance = v.balance", "SET balance = a.balance"},
-		"order of the locale":        {"AccountsInOrder", "ORDER BY name LIMIT", "ORDER BY name DESC LIMIT"},
-		"shows the issuer":           {"IssueTransferBurn", "AND name <> $2", "AND name <> $2 || 'x'"},
+		"order of the locale":        {"AccountsInOrder", "<> $1 ORDER BY name", "<> $1 ORDER BY name DESC"},
+		"shows the issuer":           {"IssueTransferBurn", "WHERE name <> $1", "WHERE name <> $1 || 'x'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, prefix := sharedServer(t), newSchema()

@@ -167,7 +167,7 @@ func TestCourierAnswerLost(t *testing.T) {
 	if err := couriersql.Migrate(ctx, db); err != nil {
 		t.Fatal(err)
 	}
-	s, err := couriersql.New(ctx, db)
+	s, err := couriersql.New(ctx, db, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

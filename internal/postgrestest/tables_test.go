@@ -36,7 +36,7 @@ var components = []component{
 		return err1
 	}, settlementsql.ErrMigrate, settlement.ErrSchema},
 	{"courier", couriersql.Migrate, func(ctx context.Context, db *sql.DB) error {
-		_, err := couriersql.New(ctx, db)
+		_, err := couriersql.New(ctx, db, nil)
 		return err
 	}, couriersql.ErrMigrate, courier.ErrVersion},
 }
@@ -98,46 +98,5 @@ func TestMigrateAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-	}
-}
-
-type counter struct{ n int }
-
-func (c *counter) Corrupt(n int) { c.n += n }
-
-func TestDamagedRow(t *testing.T) {
-	ctx, db := t.Context(), openDB(t, sharedServer(t), newSchema())
-	if err := receiptsql.Migrate(ctx, db); err != nil {
-		t.Fatal(err)
-	}
-	damaged := new(counter)
-	s, err := receiptsql.New(ctx, db, &receiptsql.Options{Metrics: damaged})
-	if err != nil {
-		t.Fatal(err)
-	}
-	rs := []receipt.Receipt{numbered(1), numbered(2), numbered(3)}
-	if _, err := s.Append(ctx, rs); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec(`UPDATE receipts SET quote_price = 7 WHERE seq = 2`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Get(ctx, rs[1].Key); !errors.Is(err, receipt.ErrCorrupt) {
-		t.Errorf("Get: %v", err)
-	}
-	met := 0
-	for rec, err := range s.After(ctx, 0) {
-		if err != nil || rec.Key == rs[1].Key {
-			t.Fatal(rec, err)
-		}
-		met++
-	}
-	if met != 2 || damaged.n != 1 {
-		t.Errorf("After shows %d, counts %d", met, damaged.n)
-	}
-	statuses, err := s.Append(ctx, []receipt.Receipt{rs[1], rs[0], numbered(4)})
-	if !errors.Is(err, receipt.ErrCorrupt) || len(statuses) != 3 || statuses[0] != receipt.Corrupt ||
-		statuses[1] != receipt.Duplicate || statuses[2] != receipt.Inserted {
-		t.Errorf("Append: %v, %v", statuses, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Array is a column of a batch: a PostgreSQL array as text, which every driver
@@ -104,21 +105,25 @@ func Text(s string) string {
 	return string(b)
 }
 
-// Plain is the inverse of [Text]. What Text cannot have made it leaves as it is.
-func Plain(s string) string {
+// Plain is the inverse of [Text]. ok is false for what Text cannot have made of
+// UTF-8.
+func Plain(s string) (plain string, ok bool) {
+	ok = utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 	if strings.IndexByte(s, 1) < 0 {
-		return s
+		return s, ok
 	}
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] == 1 && i+1 < len(s) && (s[i+1] == 1 || s[i+1] == 2) {
-			i++
-			b = append(b, s[i]-1)
+		if s[i] != 1 {
+			b = append(b, s[i])
 			continue
 		}
-		b = append(b, s[i])
+		if i++; i == len(s) || s[i] != 1 && s[i] != 2 {
+			return s, false
+		}
+		b = append(b, s[i]-1)
 	}
-	return string(b)
+	return string(b), ok
 }
 
 // AnyText makes any bytes fit for a TEXT column: what is not UTF-8 is replaced.
@@ -141,8 +146,3 @@ func pad(n, width int) string {
 
 // Nanos is what Timestamp cuts off, 0 to 999.
 func Nanos(t time.Time) int64 { return int64(t.Nanosecond() % 1000) }
-
-// Time puts together what a TIMESTAMPTZ and Nanos kept.
-func Time(stamp time.Time, nanos int64) time.Time {
-	return stamp.Add(time.Duration(nanos)).UTC()
-}

@@ -13,8 +13,11 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		ta, tb := Text(a), Text(b)
-		if Plain(ta) != a {
-			t.Errorf("%q came back as %q", a, Plain(ta))
+		if plain, ok := Plain(ta); ok != utf8.ValidString(a) || plain != a {
+			t.Errorf("%q came back as %q, %v", a, plain, ok)
+		}
+		if plain, ok := Plain(a); ok && Text(plain) != a {
+			t.Errorf("%q was read as %q", a, plain)
 		}
 		if strings.IndexByte(ta, 0) >= 0 {
 			t.Errorf("%q holds a NUL", ta)

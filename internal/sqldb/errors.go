@@ -21,6 +21,12 @@ var (
 	// ErrAgain: returned by the function given to [Run], to roll back and begin
 	// again.
 	ErrAgain = errors.New("sql: busy")
+	// ErrCorrupt: a row holds what no release of this library writes.
+	ErrCorrupt = errors.New("sql: a row is damaged")
+	// ErrOptions: there is no sql.DB.
+	ErrOptions = errors.New("sql: the *sql.DB is nil")
+	// ErrUnsafe: the server is set up to lose what it has acknowledged.
+	ErrUnsafe = errors.New("sql: the server does not keep what it acknowledges")
 )
 
 // State returns the SQLSTATE of an error that a server sent, and "" for others.
@@ -43,6 +49,20 @@ func retryable(err error) bool {
 		return !errors.Is(err, ErrUnknown)
 	}
 	return errors.Is(err, ErrAgain)
+}
+
+// ofSettings reports whether the server refused a statement for what a
+// transaction of [Run] is free of: another isolation, read-only, a timeout of
+// the server, the database or the role. A caller who cancels is answered with
+// the SQLSTATE of a timeout too.
+func ofSettings(ctx context.Context, err error) bool {
+	switch State(err) {
+	case "40001", "40P01", "25006", "25P03", "55P03":
+		return true
+	case "57014":
+		return ctx.Err() == nil
+	}
+	return false
 }
 
 // refused reports whether the error is a server's word that a commit, or a

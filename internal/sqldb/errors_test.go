@@ -41,6 +41,7 @@ func TestRetryable(t *testing.T) {
 	for err, want := range map[error]bool{
 		serverError("40001"):          true,
 		serverError("40P01"):          true,
+		serverError("25P03"):          false,
 		serverError("23505"):          false,
 		Outcome(serverError("40001")): true,
 		Outcome(io.EOF):               false,

@@ -3,7 +3,6 @@ package sqldb
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -16,15 +15,19 @@ type Schema struct {
 }
 
 // Migrate brings the tables to the newest version. It may be called by many
-// nodes at once. Possible errors: ErrNewer, and those of Run.
+// nodes at once. Possible errors: ErrOptions, ErrNewer, ErrCorrupt, and those of
+// Run.
 func (s Schema) Migrate(ctx context.Context, db *sql.DB) error {
+	if db == nil {
+		return ErrOptions
+	}
 	return Run(ctx, db, time.Minute, func(tx *sql.Tx) error {
 		version, err := s.lock(ctx, tx)
 		if err != nil {
 			return raced(err)
 		}
-		if version > len(s.Steps) {
-			return s.newer(version)
+		if version < 0 || version > len(s.Steps) {
+			return s.unfit(version)
 		}
 		for _, step := range s.Steps[version:] {
 			for _, statement := range step {
@@ -73,24 +76,49 @@ func raced(err error) error {
 	return err
 }
 
-func (s Schema) newer(version int) error {
+// unfit is the error for tables whose version is not that of this release.
+func (s Schema) unfit(version int) error {
+	switch {
+	case version < 0:
+		return fmt.Errorf("%w: computemarket_schema: %s has version %d", ErrCorrupt, s.Component, version)
+	case version < len(s.Steps):
+		return fmt.Errorf("%w: %s has version %d, this release needs %d", ErrMigrate, s.Component, version, len(s.Steps))
+	}
 	return fmt.Errorf("%w: %s has version %d, this release knows %d", ErrNewer, s.Component, version, len(s.Steps))
 }
 
 // Check returns nil when the tables have the version of this release, and else
-// ErrNewer, ErrMigrate or the error of Run.
+// ErrOptions, ErrNewer, ErrMigrate, ErrCorrupt or the error of Read.
 func (s Schema) Check(ctx context.Context, db *sql.DB) error {
-	var version int
-	err := db.QueryRowContext(ctx, `SELECT version FROM computemarket_schema WHERE component = $1`, s.Component).Scan(&version)
+	if db == nil {
+		return ErrOptions
+	}
+	versions, err := Read(ctx, db, func(row Row) (version int, err error) { return version, row.Scan(&version) },
+		`SELECT version FROM computemarket_schema WHERE component = $1`, s.Component)
 	switch {
-	case errors.Is(err, sql.ErrNoRows) || State(err) == "42P01":
+	case State(err) == "42P01" || err == nil && len(versions) == 0:
 		return fmt.Errorf("%w: no tables of %s", ErrMigrate, s.Component)
 	case err != nil:
-		return Translate(ctx, err)
-	case version > len(s.Steps):
-		return s.newer(version)
-	case version < len(s.Steps):
-		return fmt.Errorf("%w: %s has version %d, this release needs %d", ErrMigrate, s.Component, version, len(s.Steps))
+		return err
+	case versions[0] != len(s.Steps):
+		return s.unfit(versions[0])
+	}
+	return nil
+}
+
+// CheckServer returns ErrUnsafe when a crash of the server, or of its machine,
+// may take what was committed, whatever a transaction asks for. Other errors are
+// those of Read.
+func CheckServer(ctx context.Context, db *sql.DB) error {
+	for _, setting := range [...]string{"fsync", "full_page_writes"} {
+		values, err := Read(ctx, db, func(row Row) (value sql.NullString, err error) { return value, row.Scan(&value) },
+			`SELECT current_setting($1, true)`, setting)
+		if err != nil {
+			return err
+		}
+		if len(values) == 1 && values[0].String == "off" { // NULL on a server without the setting
+			return fmt.Errorf("%w: its %s is off", ErrUnsafe, setting)
+		}
 	}
 	return nil
 }

@@ -1,13 +1,15 @@
 package receiptsql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"iter"
 	"log/slog"
 	"math"
+	"sync"
 
+	"github.com/computemarket/computemarket/internal/callback"
 	"github.com/computemarket/computemarket/internal/sqldb"
 	"github.com/computemarket/computemarket/receipt"
 )
@@ -18,6 +20,12 @@ type Options struct {
 	Logger *slog.Logger
 	// Metrics defaults to none.
 	Metrics receipt.Metrics
+	// UnsafeServer accepts a server with fsync or full_page_writes turned off,
+	// which may lose receipts that Append has acknowledged, or the whole log,
+	// when it crashes. Say it for tests, or where the file system makes up for
+	// it. Defaults to refusing such a server with [ErrUnsafe]. New looks once;
+	// what an operator changes later it does not see.
+	UnsafeServer bool
 }
 
 // Store is a receipt.Store on tables that [Migrate] has made. It never returns
@@ -25,15 +33,18 @@ type Options struct {
 type Store struct {
 	db   *sql.DB
 	opts Options
+
+	mu      sync.Mutex
+	damaged map[int64]struct{} // numbers of the damaged rows that were counted
 }
 
 var _ receipt.Store = (*Store)(nil)
 
 // New returns the store in a database that the caller closes. opts may be nil.
-// Possible errors: [ErrMigrate], receipt.ErrSchema, receipt.ErrClosed, that of
-// ctx, and the driver's.
+// Possible errors: receipt.ErrOptions (db is nil), [ErrMigrate], [ErrUnsafe],
+// receipt.ErrSchema, receipt.ErrClosed, that of ctx, and the driver's.
 func New(ctx context.Context, db *sql.DB, opts *Options) (*Store, error) {
-	s := &Store{db: db}
+	s := &Store{db: db, damaged: map[int64]struct{}{}}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -46,6 +57,11 @@ func New(ctx context.Context, db *sql.DB, opts *Options) (*Store, error) {
 	if err := schema.Check(ctx, db); err != nil {
 		return nil, translate(ctx, err)
 	}
+	if !s.opts.UnsafeServer {
+		if err := sqldb.CheckServer(ctx, db); err != nil {
+			return nil, translate(ctx, err)
+		}
+	}
 	return s, nil
 }
 
@@ -55,86 +71,78 @@ func (noMetrics) Corrupt(int) {}
 
 // Get implements receipt.Store.
 func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
-	if err := ctx.Err(); err != nil {
-		return receipt.Record{}, err
-	}
-	got, err := scanRecord(s.db.QueryRowContext(ctx,
-		`SELECT `+columns+` FROM receipts WHERE receipt_key = $1 AND superseded_by IS NULL`, key[:]))
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return receipt.Record{}, receipt.ErrNotFound
-	case err != nil:
+	rows, err := sqldb.Read(ctx, s.db, scanRow, underKeys, onlyKey(key))
+	if err != nil {
 		return receipt.Record{}, translate(ctx, err)
-	case got.damage != nil:
-		return receipt.Record{}, got.damage
 	}
-	return got.Record, nil
+	if len(rows) == 0 {
+		return receipt.Record{}, receipt.ErrNotFound
+	}
+	for i := range rows {
+		if rows[i].damage != nil {
+			return receipt.Record{}, cmp.Or(s.found(&rows[i]), rows[i].damage)
+		}
+	}
+	return rows[0].Record, nil
 }
-
-const (
-	firstPage = 1024
-	otherPage = 8192
-)
 
 // After implements receipt.Store. It reads page by page and keeps no connection
 // while the loop's body runs.
 func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record, error] {
 	return func(yield func(receipt.Record, error) bool) {
-		end, limit := int64(-1), firstPage
-		for {
-			page, err := s.page(ctx, seq, &end, limit)
-			if err != nil {
-				yield(receipt.Record{}, translate(ctx, err))
-				return
+		var end int64
+		for r, err := range sqldb.Pages(ctx, func(last *row, limit int) ([]row, error) {
+			if last == nil {
+				return s.firstPage(ctx, seq, &end, limit)
 			}
-			for i := range page {
-				if err := ctx.Err(); err != nil {
-					yield(receipt.Record{}, err)
-					return
-				}
-				if page[i].damage != nil {
-					s.opts.Logger.Error("damaged receipt", "err", page[i].damage)
-					s.opts.Metrics.Corrupt(1)
+			return sqldb.Read(ctx, s.db, scanRow, nextPage, last.seq, end, limit)
+		}) {
+			if err == nil && r.damage != nil {
+				if err = s.found(&r); err == nil {
 					continue
 				}
-				if !yield(page[i].Record, nil) {
-					return
-				}
 			}
-			if len(page) < limit {
+			if !yield(r.Record, translate(ctx, err)) || err != nil {
 				return
 			}
-			seq, limit = page[len(page)-1].Seq, otherPage
 		}
 	}
 }
 
-// page reads what follows seq, as it stood when the log ended at end. The first
-// page of an iteration, with end -1, sets it. Later ones leave out what came
-// since, and what was superseded since they keep.
-func (s *Store) page(ctx context.Context, seq uint64, end *int64, limit int) ([]stored, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// firstPage reads what follows seq, and where the log ends.
+func (s *Store) firstPage(ctx context.Context, seq uint64, end *int64, limit int) ([]row, error) {
+	if seq >= math.MaxInt64 {
+		return nil, ctx.Err()
 	}
-	if seq > math.MaxInt64 {
-		return nil, nil
+	first := int64(seq) + 1
+	if seq == 0 {
+		first = math.MinInt64 // numbers are above 0, unless they are damaged
 	}
-	if *end >= 0 {
-		return sqldb.Collect(ctx, s.db, scanRecord,
-			`SELECT `+columns+` FROM receipts
-			WHERE seq > $1 AND seq <= $2 AND (superseded_by IS NULL OR superseded_by > $2)
-			ORDER BY seq LIMIT $3`, int64(seq), *end, limit)
+	page, err := sqldb.Read(ctx, s.db, scanRow, firstPage, first, limit)
+	if len(page) > 0 {
+		*end = page[0].end
 	}
-	return sqldb.Collect(ctx, s.db, func(row sqldb.Row) (stored, error) { return scanRecord(withEnd{row, end}) },
-		`SELECT `+columns+`, (SELECT last_seq FROM receipt_log WHERE id = 1) FROM receipts
-		WHERE seq > $1 AND superseded_by IS NULL
-		ORDER BY seq LIMIT $2`, int64(seq), limit)
+	return page, err
 }
 
-// withEnd scans one column more.
-type withEnd struct {
-	sqldb.Row
-	end *int64
-}
+// maxDamaged bounds what is remembered of a log that is damaged all over.
+const maxDamaged = 1 << 16
 
-func (w withEnd) Scan(dest ...any) error { return w.Row.Scan(append(dest, w.end)...) }
+// found counts and logs a damaged row, once for each time that the store is
+// opened. Its error is a logger or metrics that panicked.
+func (s *Store) found(r *row) error {
+	s.mu.Lock()
+	_, known := s.damaged[r.seq]
+	if known = known || len(s.damaged) >= maxDamaged; !known {
+		s.damaged[r.seq] = struct{}{}
+	}
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	return callback.Guard("the logger or metrics of receiptsql", func() error {
+		s.opts.Logger.Error("damaged receipt", "err", r.damage)
+		s.opts.Metrics.Corrupt(1)
+		return nil
+	})
+}

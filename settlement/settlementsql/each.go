@@ -17,7 +17,7 @@ import (
 // postEach decides on each transfer, up to the first that fails.
 func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) (results []settlement.Result, refusal error) {
 	// What was applied once stays so: it need not be read again in another try.
-	known := map[settlement.ID]settlement.Transfer{}
+	known := map[settlement.ID]transferRow{}
 	present := false // some of them were applied before
 	err := sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
 		epoch, err := l.checkFence(ctx, tx)
@@ -98,7 +98,7 @@ func (l *Ledger) checkFence(ctx context.Context, tx *sql.Tx) (int64, error) {
 
 // lockAccounts locks the accounts that are there, in the order of their names,
 // and returns their balances.
-func lockAccounts(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer) (map[string]uint64, error) {
+func lockAccounts(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer) (map[string]accountRow, error) {
 	names := map[string]struct{}{}
 	for i := range transfers {
 		names[transfers[i].From] = struct{}{}
@@ -109,11 +109,11 @@ func lockAccounts(ctx context.Context, tx *sql.Tx, transfers []settlement.Transf
 		array.Text(name)
 	}
 	rows, err := sqldb.Collect(ctx, tx, scanAccount,
-		`SELECT name, balance FROM ledger_accounts WHERE name = ANY(CAST($1 AS TEXT)::TEXT[]) ORDER BY name FOR UPDATE`,
+		selectAccounts+`WHERE name = ANY(CAST($1 AS TEXT)::TEXT[]) ORDER BY name FOR UPDATE`,
 		array.String())
-	accounts := make(map[string]uint64, len(rows))
+	accounts := make(map[string]accountRow, len(rows))
 	for _, a := range rows {
-		accounts[a.Name] = a.Balance
+		accounts[a.Name] = a
 	}
 	return accounts, err
 }
@@ -128,16 +128,19 @@ type decision struct {
 
 // decide applies the transfers in order to the balances in accounts, when known
 // is what was applied before.
-func (l *Ledger) decide(transfers []settlement.Transfer, known map[settlement.ID]settlement.Transfer, accounts map[string]uint64) decision {
+func (l *Ledger) decide(transfers []settlement.Transfer, known map[settlement.ID]transferRow, accounts map[string]accountRow) decision {
 	d := decision{balances: map[string]uint64{}}
 	now := map[settlement.ID]*settlement.Transfer{}
 	for i := range transfers {
 		t := &transfers[i]
 		old, again := now[t.ID]
-		if k, ok := known[t.ID]; ok {
-			old, again = &k, true
+		k, ok := known[t.ID]
+		if ok {
+			old, again = &k.Transfer, true
 		}
 		switch {
+		case k.damage != nil:
+			d.refusal = k.damage
 		case again && *old != *t:
 			d.refusal = conflict(old)
 		case again:
@@ -170,21 +173,22 @@ func sortedByID(transfers []settlement.Transfer) []*settlement.Transfer {
 	return sorted
 }
 
-// conflict tells of another transfer with the id, or of a damaged one.
 func conflict(old *settlement.Transfer) error {
-	if err := old.Validate(); err != nil {
-		return fmt.Errorf("%w: transfer %s: %w", settlement.ErrCorrupt, old.ID, err)
-	}
 	return fmt.Errorf("%w: %s moved %d from %q to %q", settlement.ErrConflict, old.ID, old.Amount, old.From, old.To)
 }
 
 // move changes two of the balances, or none.
-func (l *Ledger) move(t *settlement.Transfer, accounts, balances map[string]uint64) error {
+func (l *Ledger) move(t *settlement.Transfer, accounts map[string]accountRow, balances map[string]uint64) error {
+	for _, name := range [...]string{t.From, t.To} {
+		if damage := accounts[name].damage; damage != nil {
+			return damage
+		}
+	}
 	balance := func(name string) uint64 {
 		if b, ok := balances[name]; ok {
 			return b
 		}
-		return accounts[name]
+		return accounts[name].Balance
 	}
 	from, to := balance(t.From), balance(t.To)
 	// The issuer's balance is what is outstanding: it grows by what it gives.
@@ -209,7 +213,7 @@ func (l *Ledger) move(t *settlement.Transfer, accounts, balances map[string]uint
 }
 
 // learn reads which of the transfers were applied before.
-func learn(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer, known map[settlement.ID]settlement.Transfer) error {
+func learn(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer, known map[settlement.ID]transferRow) error {
 	ids := make([]settlement.ID, len(transfers))
 	for i := range transfers {
 		ids[i] = transfers[i].ID
@@ -219,9 +223,14 @@ func learn(ctx context.Context, tx *sql.Tx, transfers []settlement.Transfer, kno
 	return err
 }
 
-func findTransfers(ctx context.Context, q interface {
-	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-}, ids []settlement.ID) (map[settlement.ID]settlement.Transfer, error) {
+// transferRow is what one row of ledger_transfers holds: a transfer, or the
+// reason why it is none.
+type transferRow struct {
+	settlement.Transfer
+	damage error // wraps settlement.ErrCorrupt
+}
+
+func findTransfers(ctx context.Context, q sqldb.Querier, ids []settlement.ID) (map[settlement.ID]transferRow, error) {
 	var array sqldb.Array
 	for i := range ids {
 		array.Bytes(ids[i][:])
@@ -229,24 +238,32 @@ func findTransfers(ctx context.Context, q interface {
 	rows, err := sqldb.Collect(ctx, q, scanTransfer,
 		`SELECT id, from_account, to_account, amount, tag FROM ledger_transfers
 		WHERE id = ANY(CAST($1 AS TEXT)::BYTEA[])`, array.String())
-	found := make(map[settlement.ID]settlement.Transfer, len(rows))
+	found := make(map[settlement.ID]transferRow, len(rows))
 	for _, t := range rows {
 		found[t.ID] = t
 	}
 	return found, err
 }
 
-func scanTransfer(row sqldb.Row) (t settlement.Transfer, err error) {
+// scanTransfer reads into types that hold whatever the columns can. That a row
+// is damaged is no error of the scan.
+func scanTransfer(from sqldb.Row) (row transferRow, err error) {
 	var id []byte
-	if err := row.Scan(&id, &t.From, &t.To, &t.Amount, &t.Tag); err != nil {
-		return t, err
+	var amount string
+	t := &row.Transfer
+	if err := from.Scan(&id, &t.From, &t.To, &amount, &t.Tag); err != nil {
+		return row, err
 	}
-	if len(id) != len(t.ID) {
-		return t, fmt.Errorf("%w: a transfer has an id of %d bytes", settlement.ErrCorrupt, len(id))
+	var judge sqldb.Judge
+	judge.Bytes("id", t.ID[:], id)
+	t.From, t.To, t.Tag = judge.Text("from_account", t.From), judge.Text("to_account", t.To), judge.Text("tag", t.Tag)
+	t.Amount = judge.Uint("amount", amount)
+	err = judge.Err()
+	if err == nil {
+		err = t.Validate()
 	}
-	t.ID = settlement.ID(id)
-	t.From, t.To, t.Tag = sqldb.Plain(t.From), sqldb.Plain(t.To), sqldb.Plain(t.Tag)
-	return t, nil
+	row.damage = damaged(fmt.Sprintf("the row of ledger_transfers with id %.32x", id), err)
+	return row, nil
 }
 
 func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfer, epoch int64) (int64, error) {
@@ -260,7 +277,7 @@ func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfe
 // writeBalances updates the accounts that are there, which are locked, and makes
 // the others. Another transaction that makes one of them at the same time goes
 // first.
-func writeBalances(ctx context.Context, tx *sql.Tx, balances, accounts map[string]uint64) error {
+func writeBalances(ctx context.Context, tx *sql.Tx, balances map[string]uint64, accounts map[string]accountRow) error {
 	var names, values, newNames, newValues sqldb.Array
 	made := int64(0)
 	for _, name := range slices.Sorted(maps.Keys(balances)) {

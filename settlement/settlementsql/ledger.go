@@ -3,9 +3,7 @@ package settlementsql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"iter"
 	"unicode/utf8"
 
 	"github.com/computemarket/computemarket/internal/sqldb"
@@ -22,6 +20,8 @@ type LedgerOptions struct {
 	// an engine settles on. The store is in the same database. Defaults to
 	// none, for ledgers that issue or reward.
 	Fence *Store
+	// UnsafeServer is that of StoreOptions.
+	UnsafeServer bool
 }
 
 // Ledger is a settlement.Ledger on tables that [Migrate] has made. Any number of
@@ -36,9 +36,9 @@ type Ledger struct {
 var _ settlement.Ledger = (*Ledger)(nil)
 
 // NewLedger returns the ledger in a database that the caller closes. opts may be
-// nil. Possible errors: settlement.ErrSchema, settlement.ErrAccount (the
-// issuer's name), [ErrMigrate], settlement.ErrClosed, that of ctx, and the
-// driver's.
+// nil. Possible errors: settlement.ErrOptions (db is nil), settlement.ErrSchema,
+// settlement.ErrAccount (the issuer's name), settlement.ErrCorrupt, [ErrMigrate],
+// [ErrUnsafe], settlement.ErrClosed, that of ctx, and the driver's.
 func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, error) {
 	var o LedgerOptions
 	if opts != nil {
@@ -50,11 +50,14 @@ func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, e
 	if err := (&settlement.Transfer{From: o.Issuer, To: o.Issuer + "."}).Validate(); err != nil {
 		return nil, fmt.Errorf("the issuer's name: %w", err)
 	}
-	if err := schema.Check(ctx, db); err != nil {
-		return nil, translate(ctx, err)
+	if err := open(ctx, db, o.UnsafeServer); err != nil {
+		return nil, err
 	}
 	l := &Ledger{db: db, issuer: o.Issuer, fence: o.Fence}
-	return l, translate(ctx, l.ensureIssuer(ctx))
+	if err := l.ensureIssuer(ctx); err != nil {
+		return nil, translate(ctx, err)
+	}
+	return l, nil
 }
 
 func (l *Ledger) ensureIssuer(ctx context.Context) error {
@@ -66,6 +69,9 @@ func (l *Ledger) ensureIssuer(ctx context.Context) error {
 		var issuer string
 		if err := tx.QueryRowContext(ctx, `SELECT issuer FROM ledger WHERE id = 1`).Scan(&issuer); err != nil {
 			return err
+		}
+		if _, ok := sqldb.Plain(issuer); !ok {
+			return fmt.Errorf("%w: the row of ledger: issuer is %.40q", settlement.ErrCorrupt, issuer)
 		}
 		if issuer != name {
 			return fmt.Errorf("%w: its issuer is %q, not %q", settlement.ErrSchema, issuer, l.issuer)
@@ -86,59 +92,37 @@ func (l *Ledger) Balance(ctx context.Context, account string) (uint64, error) {
 	if !utf8.ValidString(account) {
 		return 0, nil // no transfer can have named it
 	}
-	var balance uint64
-	err := l.db.QueryRowContext(ctx, `SELECT balance FROM ledger_accounts WHERE name = $1`, sqldb.Text(account)).Scan(&balance)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
+	rows, err := sqldb.Read(ctx, l.db, scanAccount, selectAccounts+`WHERE name = $1`, sqldb.Text(account))
+	if err != nil || len(rows) == 0 {
+		return 0, translate(ctx, err)
 	}
-	return balance, translate(ctx, err)
+	return rows[0].Balance, rows[0].damage
 }
 
 // Transfer returns the transfer with the id; ok is false when none was applied.
 // Errors as of Balance.
 func (l *Ledger) Transfer(ctx context.Context, id settlement.ID) (t settlement.Transfer, ok bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return t, false, err
+	var found map[settlement.ID]transferRow
+	err = sqldb.Reading(ctx, l.db, func(q sqldb.Querier) (err error) {
+		found, err = findTransfers(ctx, q, []settlement.ID{id})
+		return err
+	})
+	row, ok := found[id]
+	if err == nil {
+		err = row.damage
 	}
-	found, err := findTransfers(ctx, l.db, []settlement.ID{id})
-	t, ok = found[id]
-	return t, ok, translate(ctx, err)
-}
-
-// Accounts implements settlement.Ledger. Only while there are more than a few
-// thousand does it keep a connection.
-func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, error] {
-	return func(yield func(settlement.Account, error) bool) {
-		page := func(tx *sql.Tx, last *settlement.Account, limit int) ([]settlement.Account, error) {
-			after := ""
-			if last != nil {
-				after = sqldb.Text(last.Name)
-			}
-			return sqldb.Collect(ctx, tx, scanAccount,
-				`SELECT name, balance FROM ledger_accounts WHERE name > $1 AND name <> $2 ORDER BY name LIMIT $3`,
-				after, sqldb.Text(l.issuer), limit)
-		}
-		for a, err := range sqldb.Snapshot(ctx, l.db, page) {
-			if !yield(a, translate(ctx, err)) {
-				return
-			}
-		}
-	}
-}
-
-func scanAccount(row sqldb.Row) (a settlement.Account, err error) {
-	err = row.Scan(&a.Name, &a.Balance)
-	a.Name = sqldb.Plain(a.Name)
-	return a, err
+	return row.Transfer, ok && err == nil, translate(ctx, err)
 }
 
 // Check adds up all balances. It returns settlement.ErrCorrupt unless they are
 // what is outstanding; other errors as of Balance.
 func (l *Ledger) Check(ctx context.Context) error {
 	var sum, outstanding string
-	err := l.db.QueryRowContext(ctx, `SELECT
-		COALESCE((SELECT sum(balance) FROM ledger_accounts WHERE name <> $1), 0),
-		COALESCE((SELECT sum(balance) FROM ledger_accounts WHERE name = $1), 0)`, sqldb.Text(l.issuer)).Scan(&sum, &outstanding)
+	err := sqldb.Reading(ctx, l.db, func(q sqldb.Querier) error {
+		return q.QueryRowContext(ctx, `SELECT
+			COALESCE((SELECT sum(balance) FROM ledger_accounts WHERE name <> $1), 0),
+			COALESCE((SELECT sum(balance) FROM ledger_accounts WHERE name = $1), 0)`, sqldb.Text(l.issuer)).Scan(&sum, &outstanding)
+	})
 	if err == nil && sum != outstanding {
 		err = fmt.Errorf("%w: the balances add up to %s, %s are outstanding", settlement.ErrCorrupt, sum, outstanding)
 	}

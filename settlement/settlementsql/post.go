@@ -157,11 +157,12 @@ func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
 // oneSQL is evenSQL for one transfer. It moves wholly or not at all, and so needs
 // no transaction around it.
 const oneSQL = `
-	WITH fence AS (
+	WITH ` + sqldb.Durable + `, fence AS (
 		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
 	), ready AS (
 		SELECT name FROM ledger_accounts
-		WHERE name IN ($2, $3) AND balance + ` + netOfOne + ` BETWEEN 0 AND 18446744073709551615
+		WHERE name IN ($2, $3) AND balance BETWEEN 0 AND 18446744073709551615
+			AND balance + ` + netOfOne + ` BETWEEN 0 AND 18446744073709551615
 		ORDER BY name FOR UPDATE
 	), moved AS (
 		INSERT INTO ledger_transfers (id, from_account, to_account, amount, tag, epoch)
@@ -173,7 +174,8 @@ const oneSQL = `
 		WHERE name IN ($2, $3) AND (SELECT count(*) FROM moved) = 1
 		RETURNING 1
 	)
-	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM moved), (SELECT count(*) FROM changed)`
+	SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM moved), (SELECT count(*) FROM changed)
+	FROM durable`
 
 const netOfOne = `CASE WHEN name = $2 THEN CAST($7 AS BIGINT) ELSE CAST($8 AS BIGINT) END`
 
@@ -199,7 +201,7 @@ func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, 
 	}
 	if len(transfers) == 1 {
 		t := &transfers[0]
-		return judge(sqldb.QueryRow(ctx, l.db, counts, oneSQL,
+		return judge(sqldb.QueryRow(ctx, l.db, l.idle(), counts, oneSQL,
 			t.ID[:], sqldb.Text(t.From), sqldb.Text(t.To), number(t.Amount), sqldb.Text(t.Tag), epoch,
 			flows[t.From].net, flows[t.To].net, fences))
 	}

@@ -3,9 +3,8 @@ package settlementsql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"iter"
+	"math"
 	"strconv"
 	"time"
 
@@ -17,12 +16,12 @@ import (
 const stateColumns = `epoch, mode, reason, activation_ns, activation_height, height, log_cursor, applied, failed`
 
 // updateState has the arguments lease, epoch, revision, and those of stateArgs.
-const updateState = `UPDATE settlement_state
+const updateState = `WITH ` + sqldb.Durable + ` UPDATE settlement_state
 	SET revision = revision + 1, lease_until = ` + leaseEnd + `,
 		mode = $4, reason = $5, activation_ns = $6, activation_height = CAST($7 AS TEXT)::NUMERIC(20,0),
 		height = CAST($8 AS TEXT)::NUMERIC(20,0), log_cursor = CAST($9 AS TEXT)::NUMERIC(20,0),
 		applied = CAST($10 AS TEXT)::NUMERIC(20,0), failed = CAST($11 AS TEXT)::NUMERIC(20,0)
-	WHERE id = 1 AND epoch = $2 AND revision = $3`
+	FROM durable WHERE id = 1 AND epoch = $2 AND revision = $3`
 
 func stateArgs(s settlement.State) []any {
 	return []any{
@@ -34,21 +33,41 @@ func stateArgs(s settlement.State) []any {
 // number is the text of a NUMERIC: drivers take no uint64 beyond 2^63.
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// scanState reads into first and then the state.
+// scanState reads into first and then the state. A state that no engine can have
+// written is settlement.ErrCorrupt.
 func scanState(row sqldb.Row, first ...any) (s settlement.State, err error) {
+	var epoch, remaining int64
 	var mode string
-	var remaining int64
-	err = row.Scan(append(first, &s.Epoch, &mode, &s.Reason, &remaining, &s.Activation.Height,
-		&s.Height, &s.Cursor, &s.Applied, &s.Failed)...)
+	var numbers [5]string
+	err = row.Scan(append(first, &epoch, &mode, &s.Reason, &remaining, &numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4])...)
 	if err != nil {
 		return s, err
 	}
+	var judge sqldb.Judge
+	s.Epoch = uint64(judge.In("epoch", epoch, 0, math.MaxInt64))
 	if err := s.Mode.UnmarshalText([]byte(mode)); err != nil {
-		return s, fmt.Errorf("%w: mode %q", settlement.ErrCorrupt, mode)
+		judge.Fail("mode is %.40q", mode)
 	}
-	s.Reason = sqldb.Plain(s.Reason)
-	s.Activation.Remaining = time.Duration(remaining)
-	return s, nil
+	s.Reason = judge.Text("reason", s.Reason)
+	s.Activation.Remaining = time.Duration(judge.In("activation_ns", remaining, 0, math.MaxInt64))
+	for i, column := range [...]struct {
+		name string
+		to   *uint64
+	}{
+		{"activation_height", &s.Activation.Height}, {"height", &s.Height}, {"log_cursor", &s.Cursor},
+		{"applied", &s.Applied}, {"failed", &s.Failed},
+	} {
+		*column.to = judge.Uint(column.name, numbers[i])
+	}
+	return s, damaged("the row of settlement_state", judge.Err())
+}
+
+// damaged names the row of what a judge found.
+func damaged(row string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", settlement.ErrCorrupt, row, err)
 }
 
 const failureColumns = `seq, reason, detail, failed_at, failed_at_nanos, tries,
@@ -110,59 +129,4 @@ func dropFailures(ctx context.Context, tx *sql.Tx, drop []uint64) error {
 	}
 	_, err := tx.ExecContext(ctx, `DELETE FROM settlement_failures WHERE seq = ANY(CAST($1 AS TEXT)::NUMERIC(20,0)[])`, seqs.String())
 	return err
-}
-
-func scanFailure(row sqldb.Row) (f settlement.Failure, err error) {
-	var key []byte
-	var failedNanos, issuedNanos int64
-	r := &f.Receipt
-	err = row.Scan(&f.Seq, &f.Reason, &f.Detail, &f.At, &failedNanos, &f.Tries,
-		&key, &r.Version, &r.JobID, &r.Buyer, &r.Provider, &r.QuotePrice, &r.IssuedAt, &issuedNanos, &r.DryRun)
-	if err != nil {
-		return f, err
-	}
-	if len(key) != len(r.Key) {
-		return f, fmt.Errorf("%w: failure %d has a key of %d bytes", settlement.ErrCorrupt, f.Seq, len(key))
-	}
-	copy(r.Key[:], key)
-	for _, s := range [...]*string{&f.Detail, &r.JobID, &r.Buyer, &r.Provider} {
-		*s = sqldb.Plain(*s)
-	}
-	f.Reason = settlement.Reason(sqldb.Plain(string(f.Reason)))
-	f.At = sqldb.Time(f.At, failedNanos)
-	r.IssuedAt = sqldb.Time(r.IssuedAt, issuedNanos)
-	return f, nil
-}
-
-// Failure implements settlement.Store.
-func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, error) {
-	if err := ctx.Err(); err != nil {
-		return settlement.Failure{}, err
-	}
-	f, err := scanFailure(s.db.QueryRowContext(ctx,
-		`SELECT `+failureColumns+` FROM settlement_failures WHERE seq = CAST($1 AS TEXT)::NUMERIC(20,0)`, number(seq)))
-	if errors.Is(err, sql.ErrNoRows) {
-		return settlement.Failure{}, settlement.ErrNotArchived
-	}
-	return f, translate(ctx, err)
-}
-
-// Failures implements settlement.Store. Only while there are more than a few
-// thousand does it keep a connection.
-func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, error] {
-	return func(yield func(settlement.Failure, error) bool) {
-		page := func(tx *sql.Tx, last *settlement.Failure, limit int) ([]settlement.Failure, error) {
-			after := "-1"
-			if last != nil {
-				after = number(last.Seq)
-			}
-			return sqldb.Collect(ctx, tx, scanFailure, `SELECT `+failureColumns+` FROM settlement_failures
-				WHERE seq > CAST($1 AS TEXT)::NUMERIC(20,0) ORDER BY seq LIMIT $2`, after, limit)
-		}
-		for f, err := range sqldb.Snapshot(ctx, s.db, page) {
-			if !yield(f, translate(ctx, err)) {
-				return
-			}
-		}
-	}
 }

@@ -27,6 +27,12 @@ type StoreOptions struct {
 	Name string
 	// Logger hears who holds the lease. Defaults to discarding.
 	Logger *slog.Logger
+	// UnsafeServer accepts a server with fsync or full_page_writes turned off,
+	// which may lose what was acknowledged when it crashes. Say it for tests, or
+	// where the file system makes up for it. Defaults to refusing such a server
+	// with [ErrUnsafe]. NewStore looks once; what an operator changes later it
+	// does not see.
+	UnsafeServer bool
 }
 
 // Store is a settlement.Store for several nodes, on tables that [Migrate] has
@@ -48,8 +54,9 @@ type Store struct {
 var _ settlement.Store = (*Store)(nil)
 
 // NewStore returns the state in a database that the caller closes. opts may be
-// nil. Possible errors: settlement.ErrOptions, settlement.ErrSchema,
-// [ErrMigrate], settlement.ErrClosed, that of ctx, and the driver's.
+// nil. Possible errors: settlement.ErrOptions (db is nil, or an option makes no
+// sense), settlement.ErrSchema, [ErrMigrate], [ErrUnsafe], settlement.ErrClosed,
+// that of ctx, and the driver's.
 func NewStore(ctx context.Context, db *sql.DB, opts *StoreOptions) (*Store, error) {
 	var o StoreOptions
 	if opts != nil {
@@ -64,8 +71,8 @@ func NewStore(ctx context.Context, db *sql.DB, opts *StoreOptions) (*Store, erro
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := schema.Check(ctx, db); err != nil {
-		return nil, translate(ctx, err)
+	if err := open(ctx, db, o.UnsafeServer); err != nil {
+		return nil, err
 	}
 	return &Store{db: db, opts: o, holder: sqldb.AnyText(o.Name) + "#" + rand.Text()}, nil
 }
@@ -175,8 +182,8 @@ func (s *Store) Release(ctx context.Context) error {
 			return translate(ctx, err)
 		}
 	}
-	_, err := sqldb.Exec(ctx, s.db, `UPDATE settlement_state SET holder = '', lease_until = clock_timestamp()
-		WHERE id = 1 AND holder = $1`, s.holder)
+	_, err := sqldb.Exec(ctx, s.db, s.opts.Lease, `WITH `+sqldb.Durable+` UPDATE settlement_state SET holder = '', lease_until = clock_timestamp()
+		FROM durable WHERE id = 1 AND holder = $1`, s.holder)
 	return translate(ctx, err)
 }
 
@@ -264,7 +271,7 @@ func (s *Store) lookOnce(ctx context.Context, epoch uint64) (revision int64, err
 func (s *Store) write(ctx context.Context, state settlement.State, put []settlement.Failure, drop []uint64) error {
 	args := append([]any{s.opts.Lease.Microseconds(), int64(state.Epoch), s.revision}, stateArgs(state)...)
 	if len(put) == 0 && len(drop) == 0 {
-		n, err := sqldb.Exec(ctx, s.db, updateState, args...)
+		n, err := sqldb.Exec(ctx, s.db, s.opts.Lease, updateState, args...)
 		if err == nil && n == 0 {
 			err = errStale
 		}

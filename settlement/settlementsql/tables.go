@@ -64,11 +64,26 @@ var schema = sqldb.Schema{Component: "settlement", Steps: [][]string{{
 // [Migrate].
 var ErrMigrate = errors.New("settlementsql: the tables are missing or older; call Migrate")
 
+// ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
+// transfers that were acknowledged. Turn it on, or say UnsafeServer in the
+// options.
+var ErrUnsafe = errors.New("settlementsql: the server may lose what was acknowledged")
+
 // Migrate creates the tables, or brings them to the version of this release.
-// Many nodes may call it at once. Possible errors: settlement.ErrSchema (a newer
-// release made the tables), and the driver's.
+// Many nodes may call it at once. Possible errors: settlement.ErrOptions (db is
+// nil), settlement.ErrSchema (a newer release made the tables), that of ctx, and
+// the driver's.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	return translate(ctx, schema.Migrate(ctx, db))
+}
+
+// open looks at the tables and at the server.
+func open(ctx context.Context, db *sql.DB, unsafe bool) error {
+	err := schema.Check(ctx, db)
+	if err == nil && !unsafe {
+		err = sqldb.CheckServer(ctx, db)
+	}
+	return translate(ctx, err)
 }
 
 // translate maps native errors to the sentinels of settlement.
@@ -79,6 +94,9 @@ func translate(ctx context.Context, err error) error {
 		{sqldb.ErrClosed, settlement.ErrClosed},
 		{sqldb.ErrNewer, settlement.ErrSchema},
 		{sqldb.ErrMigrate, ErrMigrate},
+		{sqldb.ErrOptions, settlement.ErrOptions},
+		{sqldb.ErrUnsafe, ErrUnsafe},
+		{sqldb.ErrCorrupt, settlement.ErrCorrupt},
 	} {
 		if errors.Is(err, m.native) && !errors.Is(err, m.sentinel) {
 			return fmt.Errorf("%w: %w", m.sentinel, err)
