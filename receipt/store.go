@@ -52,7 +52,9 @@ type Store interface {
 	// sequence number, in the order of the slice. Numbers start at 1 and grow;
 	// there may be gaps.
 	//
-	// Atomicity: all receipts that are recorded appear at once. Durability: when
+	// Atomicity: all receipts that are recorded appear at once. Order: when they
+	// appear, their numbers are greater than all that ever appeared before, so a
+	// consumer that reads on from the last number it saw misses nothing. Durability: when
 	// Append returns statuses, one for each receipt, all that they say is
 	// durable, also that a Duplicate is there. Concurrency: of equal receipts
 	// appended at the same time one is Inserted. The slice is not kept.
@@ -69,8 +71,8 @@ type Store interface {
 	Get(ctx context.Context, key Key) (Record, error)
 
 	// After yields the records with a sequence number above seq, in its order,
-	// as they stood when the iteration began; all of them are durable. Damaged
-	// records are passed over, and counted. An error ends the iteration:
+	// as they stood when the iteration began, also those that are promoted
+	// meanwhile; all of them are durable. Damaged records are passed over. An error ends the iteration:
 	// ErrCorrupt (more than a record is damaged), ErrPoisoned, ErrClosed, that
 	// of ctx.
 	After(ctx context.Context, seq uint64) iter.Seq2[Record, error]
@@ -104,6 +106,7 @@ func ValidateAll(receipts []Receipt) error {
 // Metrics is told of what an operator should know. Implementations are safe for
 // concurrent use.
 type Metrics interface {
-	// Corrupt: n more damaged records were found and kept aside.
+	// Corrupt: n more damaged records were found. A store counts each once for
+	// each time that it is opened.
 	Corrupt(n int)
 }

@@ -9,7 +9,7 @@ import (
 
 // Metrics is a receipt.Metrics and a prometheus.Collector:
 //
-//	receipt_corrupt_total   counter, damaged records found and kept aside
+//	receipt_corrupt_total   counter, damaged records found since the store was opened
 type Metrics struct{ corrupt prometheus.Counter }
 
 var (
