@@ -151,7 +151,7 @@ func (c *Controller) judge(r *Request, now int64) Decision {
 	if v.mode == ModeTight {
 		j.tight, j.trickle = true, c.books.turns.scale(j.cost)
 		if j.trickle > c.books.turns.period {
-			return c.refuse(v, DeferredTight, max(v.settled-now, c.books.turns.period))
+			return c.refuse(v, DeferredTight, max(c.signals.calm.Load()-now, 1))
 		}
 	}
 	j.buyer, j.provider = c.hasher.sum(r.Buyer), c.hasher.sum(r.Provider)

@@ -46,7 +46,11 @@ type Options struct {
 	Dwell time.Duration
 
 	// CapacityWindow is how many samples of capacity are looked at, at most 4096.
-	// Defaults to 60.
+	// The estimate is the smaller of their exponentially weighted mean and a low
+	// quantile, and lies between the lowest and the highest of them. So n shards
+	// reported steadily make it exactly n, whatever was reported before and
+	// whatever the weight: after CapacityWindow reports, or as soon as all reports
+	// of the last CapacityAge say n. Defaults to 60.
 	CapacityWindow int
 
 	// CapacityAge is how long a sample of capacity counts. Without one the signal
@@ -58,7 +62,7 @@ type Options struct {
 	CapacityQuantile float64
 
 	// CapacityWeight is the weight of a new sample in the exponentially weighted
-	// mean, in (0, 1]. Defaults to 0.2.
+	// mean, in (0, 1]: the larger, the sooner the mean follows. Defaults to 0.2.
 	CapacityWeight float64
 
 	// MinCapacity is how many shards there must be for industry to come in at all.

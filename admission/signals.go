@@ -3,6 +3,7 @@ package admission
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -17,6 +18,7 @@ const never = math.MaxInt64
 type signals struct {
 	until atomic.Int64         // before this moment view is right
 	view  atomic.Pointer[view] // what deciders read
+	calm  atomic.Int64         // when tight ends if nobody reports anything
 
 	mu        sync.Mutex // guards all below
 	now       int64      // how far the machine has been moved
@@ -134,7 +136,7 @@ func (s *signals) settle() {
 
 func (s *signals) pressure() pressure {
 	if s.caps.n > 0 {
-		s.last = uint64(min(s.mean, float64(s.caps.quantile(s.o.CapacityQuantile))))
+		s.estimate()
 	}
 	enough := s.last
 	if s.machine.mode == ModeBrownout && s.started {
@@ -148,7 +150,43 @@ func (s *signals) pressure() pressure {
 	return p
 }
 
+// estimate sets last from the fresh samples. A mean of what is gone would come
+// near the samples that are there without ever reaching them, and then rounding
+// takes a shard off for ever. So the mean never leaves their range.
+func (s *signals) estimate() {
+	lowest, highest := s.caps.sorted[0], s.caps.sorted[s.caps.n-1]
+	s.mean = min(max(s.mean, float64(lowest)), float64(highest))
+	s.last = min(uint64(math.Round(s.mean)), s.caps.quantile(s.o.CapacityQuantile))
+}
+
+// calmAt returns when fees will call for tight no more if none are paid from now
+// on: the old ones come of age, until the rest is low or too few to judge.
+func (s *signals) calmAt() int64 {
+	if s.threshold == 0 {
+		return s.now
+	}
+	limit := s.threshold - s.threshold/10
+	low, _ := slices.BinarySearch(s.fees.sorted, limit) // how many are under the limit
+	at := s.now
+	for i := range s.fees.n {
+		left, oldest := s.fees.n-i, s.fees.nth(i)
+		if due := oldest.at + s.fees.age; due > at {
+			if left < s.o.MinFees || low > index(left, s.o.FeeQuantile) {
+				return at
+			}
+			at = due
+		}
+		if oldest.value < limit {
+			low--
+		}
+	}
+	return at
+}
+
 func (s *signals) publish() {
+	if s.machine.mode == ModeTight {
+		s.calm.Store(max(s.machine.since+s.machine.dwell, s.calmAt()))
+	}
 	v := view{
 		mode:     s.machine.mode,
 		stale:    s.caps.n == 0,

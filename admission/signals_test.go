@@ -72,6 +72,36 @@ func TestFeeQuantile(t *testing.T) {
 	}
 }
 
+// TestTightTellsItsEnd asks for more than a turn holds, while fees of all sizes
+// come of age, and takes RetryAfter at its word: not a nanosecond before it.
+func TestTightTellsItsEnd(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	refused := 0
+	for range 300 {
+		c := open(t, 100, Options{CapacityAge: MaxDuration, FeeAge: time.Minute, FeeWindow: 20, MinFees: 5,
+			ComfortThreshold: 100, FeeQuantile: []float64{0.5, 0.9}[rng.IntN(2)], Dwell: time.Duration(1 + rng.IntN(int(90*time.Second)))})
+		now := start
+		for range 5 + rng.IntN(30) {
+			if rng.IntN(3) > 0 {
+				now = now.Add(time.Duration(rng.IntN(int(2 * time.Second))))
+			}
+			c.ObserveConsumerFeeAt(85+rng.Uint64N(40), now)
+		}
+		r := ask("b", "p", 100, 10*time.Second)
+		d := c.DecideAt(r, now)
+		if d.Code != DeferredTight {
+			continue
+		}
+		refused++
+		at := now.Add(d.RetryAfter)
+		want(t, c.DecideAt(r, at.Add(-1)), DeferredTight)
+		want(t, c.DecideAt(r, at), Admitted)
+	}
+	if refused < 100 {
+		t.Errorf("refused %d times: that proves little", refused)
+	}
+}
+
 // TestQuietTrafficRecovers is the trap of a market that stayed tight for ever
 // when the fees stopped coming.
 func TestQuietTrafficRecovers(t *testing.T) {
@@ -135,6 +165,62 @@ func TestCapacityEstimate(t *testing.T) {
 	}
 	if got := c.StatusAt(start).Capacity; got > MaxShards || got < MaxShards-MaxShards/1000 {
 		t.Errorf("huge samples: %d", got)
+	}
+}
+
+// steady reports n so often that, as Options say, the estimate is n.
+func steady(t *testing.T, c *Controller, n uint64, now time.Time, times int) {
+	t.Helper()
+	for range times {
+		c.ObserveCapacityAt(n, now)
+	}
+	s := c.StatusAt(now)
+	d := c.DecideAt(ask("b", "p", n, time.Microsecond), now)
+	if s.Capacity != n || s.Mode == ModeNormal && d.Code != Admitted {
+		t.Fatalf("after %d reports of %d: %+v, a job of all of them is %v", times, n, s, d.Code)
+	}
+	c.ReleaseAt(d.Lease, now)
+}
+
+// TestSteadyReportsAreExact goes over weights from the smallest to one, and over
+// numbers of shards from one to the most, after whatever was reported before.
+func TestSteadyReportsAreExact(t *testing.T) {
+	weights := []float64{math.SmallestNonzeroFloat64, 1e-300, 1e-17, 1e-9, 1e-3, 0.5, math.Nextafter(1, 0), 1}
+	for w := 1; w < 100; w++ {
+		weights = append(weights, float64(w)/100)
+	}
+	counts := []uint64{1, 2, 3, 4, 5, 7, 10, 100, 1000, 1<<20 - 1, 1 << 20, 1<<24 + 1, 1<<31 - 1, 1 << 31, MaxShards - 1, MaxShards}
+	for n := uint64(11); n < MaxShards; n += n / 7 {
+		counts = append(counts, n)
+	}
+	rng := rand.New(rand.NewPCG(11, 12))
+	for _, weight := range weights {
+		for _, window := range []int{1, 60} {
+			c := open(t, 0, Options{CapacityWindow: window, CapacityWeight: weight})
+			for _, n := range counts {
+				// A dip, a spike, or anything at all.
+				for range 1 + rng.IntN(3) {
+					c.ObserveCapacityAt([]uint64{0, n / 2, n - 1, MaxShards, rng.Uint64N(MaxShards)}[rng.IntN(5)], start)
+				}
+				steady(t, c, n, start, window)
+			}
+		}
+	}
+}
+
+// TestSteadyReportsOutlastTheRest reports seldom, so that what was said before
+// comes of age sooner than it falls out of the window.
+func TestSteadyReportsOutlastTheRest(t *testing.T) {
+	for _, before := range []uint64{0, 1, 7, MaxShards} {
+		c := open(t, before, Options{CapacityAge: 30 * time.Second, Dwell: time.Second})
+		now := start
+		for range 30 {
+			now = now.Add(time.Second)
+			c.ObserveCapacityAt(8, now)
+		}
+		if s := c.StatusAt(now); s.Capacity != 8 || s.Mode != ModeNormal {
+			t.Errorf("after %d, then 30 s of 8: %+v", before, s)
+		}
 	}
 }
 
@@ -309,7 +395,8 @@ func (p *plainSignals) settle(now int64) {
 	fees := fresh(p.fees, now, p.o.FeeAge, p.o.FeeWindow)
 	p.stale = len(caps) == 0
 	if !p.stale {
-		p.capacity = uint64(min(p.mean, float64(caps[len(caps)/10])))
+		p.mean = min(max(p.mean, float64(caps[0])), float64(caps[len(caps)-1]))
+		p.capacity = min(uint64(math.Round(p.mean)), caps[len(caps)/10])
 	}
 	enough := p.capacity
 	if p.m.mode == ModeBrownout && p.started {

@@ -37,7 +37,7 @@ func (w *window) add(value uint64, at int64) {
 
 // expire drops what has come of age at now.
 func (w *window) expire(now int64) {
-	for w.n > 0 && w.ring[w.head].at+w.age <= now {
+	for w.n > 0 && w.nth(0).at+w.age <= now {
 		w.drop()
 	}
 }
@@ -47,11 +47,11 @@ func (w *window) next() int64 {
 	if w.n == 0 {
 		return never
 	}
-	return w.ring[w.head].at + w.age
+	return w.nth(0).at + w.age
 }
 
 func (w *window) drop() {
-	i, _ := slices.BinarySearch(w.sorted, w.ring[w.head].value)
+	i, _ := slices.BinarySearch(w.sorted, w.nth(0).value)
 	w.sorted = slices.Delete(w.sorted, i, i+1)
 	w.head = (w.head + 1) % len(w.ring)
 	w.n--
@@ -63,5 +63,11 @@ func (w *window) quantile(q float64) uint64 {
 	if w.n == 0 {
 		return 0
 	}
-	return w.sorted[min(int(float64(w.n)*q), w.n-1)]
+	return w.sorted[index(w.n, q)]
 }
+
+// index returns floor(n·q), for n above 0 and q in [0, 1).
+func index(n int, q float64) int { return min(int(float64(n)*q), n-1) }
+
+// nth returns a sample, 0 being the oldest.
+func (w *window) nth(i int) sample { return w.ring[(w.head+i)%len(w.ring)] }
