@@ -26,36 +26,37 @@ type books struct {
 	leases    [len(Lanes)]leases
 
 	admitted [len(Lanes)]uint64
-	refused  [codes]uint64 // industrial
+	refused  [len(Lanes)][codes]uint64
 }
 
 func (b *books) init(o *Options) {
 	b.burst = int64(o.Burst)
 	b.buyers.init(o)
 	b.providers.init(o)
-	b.turns.period, b.turns.inverse = int64(o.TricklePeriod), 1/o.TrickleShare
+	b.turns.init(o)
 	for i := range b.leases {
 		b.leases[i] = newLeases(o.Leases)
 	}
 }
 
-// enter brings the books to now, and returns it or what they have seen already.
-func (b *books) enter(now int64) int64 {
+// enter brings the books to now, or to what they have seen already, and reports
+// whether a new tick began.
+func (b *books) enter(now int64) (int64, bool) {
 	if now>>tickBits == b.tick {
-		return now
+		return now, false
 	}
 	return b.turn(now)
 }
 
-func (b *books) turn(now int64) int64 {
+func (b *books) turn(now int64) (int64, bool) {
 	if now>>tickBits < b.tick {
-		return b.tick << tickBits
+		return b.tick << tickBits, false
 	}
 	b.tick = now >> tickBits
-	b.wheel.sweep(now)
+	b.wheel.sweep(now, &b.leases)
 	b.buyers.pass(now)
 	b.providers.pass(now)
-	return now
+	return now, true
 }
 
 // job is a request on its way into the books.
@@ -72,19 +73,23 @@ type job struct {
 	tight      bool
 }
 
-// consumer admits. What the job holds and costs is what industry does not get.
-func (b *books) consumer(j *job, now int64) (l Lease) {
+// consumer admits if there is a place for the lease. What the job holds and costs
+// is what industry does not get.
+func (b *books) consumer(j *job, asked int64) (l Lease, code Code, wait int64) {
+	const lane = Consumer - 1
 	b.mu.Lock()
-	now = b.enter(now)
-	b.admitted[Consumer-1]++
-	total := b.total.fill(now, j.cost, b.burst)
-	if place, ok := b.leases[Consumer-1].find(now); ok {
-		h := b.hold(Consumer, place, j, now)
-		h.total, h.buyer, h.provider = total, claim{}, claim{}
-		l = newLease(Consumer, place, h.serial)
+	now, _ := b.enter(asked)
+	if !b.leases[lane].any() {
+		b.refused[lane][LeasesExhausted]++
+		wait = b.wheel.placeAt(int(lane), now) - asked
+		b.mu.Unlock()
+		return Lease{}, LeasesExhausted, wait
 	}
+	total := b.total.fill(now, j.cost, b.burst)
+	l, h := b.hold(Consumer, j, now)
+	h.total, h.buyer, h.provider = total, claim{}, claim{}
 	b.mu.Unlock()
-	return l
+	return l, Admitted, 0
 }
 
 // industrial charges the job to its buyer and provider as far as it lies within
@@ -94,18 +99,21 @@ func (b *books) consumer(j *job, now int64) (l Lease) {
 // fill the burst and the shards only up to a mark that leaves room for those who
 // stay within their shares. As the shares of all tenants sum to the capacity,
 // that room is there for them however much the others ask for.
-func (b *books) industrial(j *job, now int64) (l Lease, code Code, wait int64) {
+func (b *books) industrial(j *job, asked int64) (l Lease, code Code, wait int64) {
 	b.mu.Lock()
-	now = b.enter(now)
+	now, ticked := b.enter(asked)
+	if ticked {
+		j.ofBuyer, j.ofProvider = b.buyers.scale(j.cost), b.providers.scale(j.cost)
+	}
 	buyer, ok := b.buyers.home(j.buyer)
 	if !ok {
-		buyer = b.buyers.find(j.buyer, now)
+		buyer = b.findBuyer(j.buyer, now)
 	}
 	if j.tight {
-		if wait := b.turns.wait(&b.buyers.records[buyer], now, j.trickle); wait > 0 {
-			b.refused[DeferredTight]++
+		if until := b.turns.wait(&b.buyers.records[buyer], now, j.trickle); until > 0 {
+			b.refused[Industrial-1][DeferredTight]++
 			b.mu.Unlock()
-			return Lease{}, DeferredTight, wait
+			return Lease{}, DeferredTight, until - asked
 		}
 	}
 	provider, ok := b.providers.home(j.provider)
@@ -118,28 +126,30 @@ func (b *books) industrial(j *job, now int64) (l Lease, code Code, wait int64) {
 		!b.providers.within(&b.providers.records[provider], now, ofProvider) {
 		held, ahead, ofBuyer, ofProvider = b.borrow(j, now, buyer, provider)
 	}
-	if b.wheel.held+j.shards <= held && b.total.wait(now, j.cost, ahead) <= 0 {
-		if place, ok := b.leases[Industrial-1].find(now); ok {
-			b.admitted[Industrial-1]++
-			b.total.take(now, j.cost)
-			if j.tight {
-				b.turns.take(now, j.trickle)
-			}
-			h := b.hold(Industrial, place, j, now)
-			h.total = j.cost
-			h.buyer = b.buyers.charge(buyer, now, ofBuyer)
-			h.provider = b.providers.charge(provider, now, ofProvider)
-			b.buyers.count(buyer)
-			b.providers.count(provider)
-			l = newLease(Industrial, place, h.serial)
-			b.mu.Unlock()
-			return l, Admitted, 0
+	if b.held()+j.shards <= held && b.total.wait(now, j.cost, ahead) <= 0 && b.leases[Industrial-1].any() {
+		b.total.take(now, j.cost)
+		if j.tight {
+			b.turns.take(&b.buyers.records[buyer], now, j.trickle)
 		}
+		l, h := b.hold(Industrial, j, now)
+		h.total = j.cost
+		h.buyer = b.buyers.charge(buyer, now, ofBuyer)
+		h.provider = b.providers.charge(provider, now, ofProvider)
+		b.buyers.count(buyer)
+		b.providers.count(provider)
+		b.mu.Unlock()
+		return l, Admitted, 0
 	}
-	code, wait = b.why(j, now, buyer, provider, held, ahead)
-	b.refused[code]++
+	code, until := b.refuse(j, now, buyer, provider, held, ahead)
 	b.mu.Unlock()
-	return Lease{}, code, wait
+	return Lease{}, code, until - asked
+}
+
+// findBuyer finds the record of a buyer that does not stand where most do.
+func (b *books) findBuyer(key uint64, now int64) uint32 {
+	b.turns.lapse(now)
+	b.buyers.waiting = b.turns.first
+	return b.buyers.find(key, now)
 }
 
 // borrow returns the marks up to which a job may fill the shards and the burst if
@@ -153,37 +163,21 @@ func (b *books) borrow(j *job, now int64, buyer, provider uint32) (held, ahead, 
 	if !b.providers.within(&b.providers.records[provider], now, ofProvider) {
 		over, ofProvider = over+1, 0
 	}
-	held, ahead = j.capacity, b.burst-over*(b.burst/4)
-	if b.contended(now) {
-		held -= over * (j.capacity / 8)
-	}
+	held, ahead = b.marks(j, over, b.contended(now))
 	return held, ahead, ofBuyer, ofProvider
 }
 
-// why explains the refusal of a job that does not fit under the marks.
-func (b *books) why(j *job, now int64, buyer, provider uint32, held, ahead int64) (code Code, wait int64) {
-	code, share := BurstExhausted, int64(never) // until the job would be within its shares
-	if r := &b.providers.records[provider]; !b.providers.within(r, now, j.ofProvider) {
-		code, share = ProviderShare, b.providers.wait(r, now, j.ofProvider)
+// marks are for a job that is over so many of its shares.
+func (b *books) marks(j *job, over int64, contended bool) (held, ahead int64) {
+	held, ahead = j.capacity, b.burst-over*(b.burst/4)
+	if contended {
+		held -= over * (j.capacity / 8)
 	}
-	if r := &b.buyers.records[buyer]; !b.buyers.within(r, now, j.ofBuyer) {
-		code, share = BuyerShare, min(share, b.buyers.wait(r, now, j.ofBuyer))
-	}
-	if missing := b.wheel.held + j.shards - held; missing > 0 {
-		wait = b.wheel.next(now) - now
-		if missing <= j.capacity-held {
-			return code, min(wait, share)
-		}
-		if share == never {
-			b.note(now, &b.buyers.records[buyer])
-		}
-		return Capacity, wait
-	}
-	if wait = b.total.wait(now, j.cost, ahead); wait > 0 {
-		return code, min(wait, share)
-	}
-	return Capacity, b.wheel.next(now) - now // no place for a lease
+	return held, ahead
 }
+
+// held returns the shards of all leases.
+func (b *books) held() int64 { return b.wheel.held[0] + b.wheel.held[1] }
 
 // contended reports whether anybody but one tenant wants shards. While nobody
 // does, there is no one to keep the rest free for.
@@ -191,54 +185,52 @@ func (b *books) contended(now int64) bool {
 	return b.buyers.active > 1 || now < b.wanted
 }
 
-// note remembers for half a burst that a newcomer within its shares found no free
-// shards: someone who waits is not active yet.
-func (b *books) note(now int64, buyer *record) {
-	if b.buyers.idle(buyer) {
-		b.wanted = max(b.wanted, now+b.burst/2)
-	}
-}
-
-// hold takes the job's shards until its deadline.
-func (b *books) hold(lane Lane, place uint32, j *job, now int64) *lease {
-	h := &b.leases[lane-1].places[place]
+// hold takes the job's shards until its deadline. There is a place for the lease.
+func (b *books) hold(lane Lane, j *job, now int64) (Lease, *lease) {
+	i := int(lane - 1)
+	b.admitted[i]++
+	ls := &b.leases[i]
+	place := ls.take()
+	h := &ls.places[place]
 	h.end, h.length = now+j.length, j.length
 	h.shards = uint32(j.shards)
 	h.serial = max(h.serial+1, 1)
-	b.wheel.add(placeOf(now, h.end), j.shards)
-	return h
+	b.wheel.add(placeOf(now, h.end), i, ls, place, j.shards)
+	return newLease(lane, place, h.serial), h
 }
 
 // release ends a lease at now, and gives back what it has not used. It reports
 // whether there was such a lease.
 func (b *books) release(l Lease, now int64) bool {
 	b.mu.Lock()
-	now = b.enter(now)
-	h := b.find(l, now)
+	now, _ = b.enter(now)
+	lane, place, h := b.find(l, now)
 	if h == nil {
 		b.mu.Unlock()
 		return false
 	}
-	b.wheel.remove(placeOf(h.end-h.length, h.end), int64(h.shards))
+	ls := &b.leases[lane]
+	b.wheel.remove(placeOf(h.end-h.length, h.end), lane, ls, place, int64(h.shards))
+	ls.append(&ls.free, place)
 	unused := min(float64(h.end-now)/float64(h.length), 1)
-	part := func(cost int64) int64 { return int64(float64(cost) * unused) }
-	b.total.give(part(h.total))
-	b.buyers.give(h.buyer, part(h.buyer.cost))
-	b.providers.give(h.provider, part(h.provider.cost))
+	b.total.give(int64(float64(h.total) * unused))
+	b.buyers.give(h.buyer, unused)
+	b.providers.give(h.provider, unused)
 	h.end = 0
 	b.mu.Unlock()
 	return true
 }
 
 // find returns what l stands for, or nil if that is over.
-func (b *books) find(l Lease, now int64) *lease {
-	lane, place := Lane(l.id>>laneShift), l.id&(1<<laneShift-1)
-	if !lane.Valid() || place >= uint64(len(b.leases[lane-1].places)) {
-		return nil
+func (b *books) find(l Lease, now int64) (lane int, place uint32, h *lease) {
+	of := Lane(l.id >> laneShift & (1<<(serialShift-laneShift) - 1))
+	place = uint32(l.id & (1<<laneShift - 1))
+	if !of.Valid() || int(place) >= len(b.leases[of-1].places) {
+		return 0, 0, nil
 	}
-	held := &b.leases[lane-1].places[place]
-	if held.serial != uint32(l.id>>serialShift) || held.end <= now {
-		return nil
+	h = &b.leases[of-1].places[place]
+	if h.serial != uint32(l.id>>serialShift) || h.end <= now {
+		return 0, 0, nil
 	}
-	return held
+	return int(of - 1), place, h
 }

@@ -103,10 +103,10 @@ func TestLateIntoTheBooks(t *testing.T) {
 	b.init(o)
 	now := int64(origin)
 	b.enter(now + int64(time.Second))
-	b.consumer(&job{shards: 5, length: int64(time.Millisecond), cost: 1}, now)
+	_, _, _ = b.consumer(&job{shards: 5, length: int64(time.Millisecond), cost: 1}, now)
 	b.enter(now + int64(time.Second+10*time.Millisecond))
-	if b.wheel.held != 0 {
-		t.Errorf("%d shards still held", b.wheel.held)
+	if b.held() != 0 {
+		t.Errorf("%d shards still held", b.held())
 	}
 }
 

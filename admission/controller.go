@@ -132,7 +132,8 @@ func (c *Controller) judge(r *Request, now int64) Decision {
 	j.shards, j.length = int64(r.Shards), length
 	if r.Lane == Consumer {
 		j.cost = v.cost(j.shards, length, c.books.burst)
-		return Decision{Code: Admitted, Mode: v.mode, Lease: c.books.consumer(&j, now)}
+		lease, code, wait := c.books.consumer(&j, now)
+		return Decision{Code: code, Mode: v.mode, RetryAfter: time.Duration(wait), Lease: lease}
 	}
 	if v.mode == ModeBrownout {
 		code := Brownout
@@ -157,6 +158,9 @@ func (c *Controller) judge(r *Request, now int64) Decision {
 	j.buyer, j.provider = c.hasher.sum(r.Buyer), c.hasher.sum(r.Provider)
 	j.ofBuyer, j.ofProvider = c.books.buyers.scale(j.cost), c.books.providers.scale(j.cost)
 	lease, code, wait := c.books.industrial(&j, now)
+	if code == DeferredTight {
+		wait = min(wait, max(c.signals.calm.Load()-now, 1))
+	}
 	return Decision{Code: code, Mode: v.mode, RetryAfter: time.Duration(wait), Lease: lease}
 }
 

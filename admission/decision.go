@@ -52,22 +52,24 @@ type Decision struct {
 type Code uint8
 
 const (
-	Invalid        Code = iota // the request is malformed; [Request.Validate] says how
-	Admitted                   // go ahead
-	DeferredTight              // consumer fees are uncomfortable; industry waits for its turn
-	Brownout                   // capacity is under its minimum; industry waits
-	Capacity                   // too few free shards now, or no place for a lease
-	TooLarge                   // more than the estimated capacity can ever admit at once
-	BuyerShare                 // the buyer used its share and nothing is left to borrow
-	ProviderShare              // the provider used its share and nothing is left to borrow
-	BurstExhausted             // all tenants together used up capacity and burst
-	StaleSignal                // nobody has reported capacity recently; industry waits
-	codes          = iota
+	Invalid         Code = iota // the request is malformed; [Request.Validate] says how
+	Admitted                    // go ahead
+	DeferredTight               // consumer fees are uncomfortable; industry waits for its turn
+	Brownout                    // capacity is under its minimum; industry waits
+	Capacity                    // too few free shards now
+	TooLarge                    // more than the estimated capacity can ever admit at once
+	BuyerShare                  // the buyer used its share and nothing is left to borrow
+	ProviderShare               // the provider used its share and nothing is left to borrow
+	BurstExhausted              // all tenants together used up capacity and burst
+	StaleSignal                 // nobody has reported capacity recently; industry waits
+	LeasesExhausted             // the lane's places for leases are all taken, see [Options.Leases]
+	codes           = iota
 )
 
 var codeText = [codes]string{
 	"invalid", "admitted", "deferred_tight", "brownout", "capacity", "too_large",
 	"buyer_share", "provider_share", "burst_exhausted", "stale_signal",
+	"leases_exhausted",
 }
 
 // String returns the stable text, such as "buyer_share".

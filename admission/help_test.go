@@ -58,13 +58,15 @@ func tighten(c *Controller, now time.Time) {
 // clock stands still.
 func spend(c *Controller, l Lease) {
 	b := &c.books
-	held := b.find(l, b.tick<<tickBits)
-	b.wheel.remove(placeOf(held.end-held.length, held.end), int64(held.shards))
-	held.end = 0
+	lane, place, h := b.find(l, b.tick<<tickBits)
+	ls := &b.leases[lane]
+	b.wheel.remove(placeOf(h.end-h.length, h.end), lane, ls, place, int64(h.shards))
+	ls.append(&ls.free, place)
+	h.end = 0
 }
 
 func leased(c *Controller) int64 {
 	c.books.mu.Lock()
 	defer c.books.mu.Unlock()
-	return c.books.wheel.held
+	return c.books.held()
 }

@@ -1,27 +1,29 @@
 package admission
 
 // Invariant: a lease is found by at most one release, and by none past its
-// deadline.
+// deadline. A place is free, or stands in one list of the wheel: none is lost,
+// and none is given away twice.
 
 // Lease is a handle on what an admitted job holds: its shards until now+duration,
 // and its claims on the shares it was charged to. Copies are the same lease. The
 // zero Lease holds nothing. A lease means something only to its controller.
 type Lease struct {
-	// serial, 32 bits, then lane, 8 bits, then place, 24 bits.
+	// serial, 32 bits, then lane, 4 bits, then place, 28 bits.
 	id uint64
 }
 
-const laneShift, serialShift = 24, 32
+const laneShift, serialShift = 28, 32
 
 func newLease(lane Lane, place, serial uint32) Lease {
 	return Lease{uint64(serial)<<serialShift | uint64(lane)<<laneShift | uint64(place)}
 }
 
-// leases is the fixed table of one lane. A place is free when it has no end or
-// the end has passed, so that lost leases need no sweeping.
+// leases is the fixed table of one lane.
 type leases struct {
-	places []lease
-	next   uint32 // where to look first
+	places []lease // the first stands for none
+	links  []link  // of the list in which a place stands
+	used   uint32  // places behind it were never taken
+	free   list    // places that came back, in their order
 }
 
 // lease is one cache line.
@@ -35,25 +37,67 @@ type lease struct {
 	provider claim
 }
 
-const probes = 32
+type link struct{ before, after uint32 }
+
+// list is a chain of places. The zero list is empty.
+type list struct{ first, last uint32 }
 
 func newLeases(n int) leases {
-	size := probes
-	for size < n {
-		size *= 2
-	}
-	return leases{places: make([]lease, size)}
+	return leases{places: make([]lease, n+1), links: make([]link, n+1)}
 }
 
-// find returns a free place, or false if all places it looked at are taken. It
-// looks in turn, so that leases of like length leave free what comes next.
-func (ls *leases) find(now int64) (place uint32, ok bool) {
-	for range probes {
-		place = ls.next & uint32(len(ls.places)-1)
-		ls.next++
-		if ls.places[place].end <= now {
-			return place, true
-		}
+// any reports whether a place is free.
+func (ls *leases) any() bool { return ls.free.first != 0 || int(ls.used) < len(ls.places)-1 }
+
+// take returns a free place, of which there is one. The one that is free for the
+// longest time comes first, so that serial numbers last.
+func (ls *leases) take() uint32 {
+	if int(ls.used) < len(ls.places)-1 {
+		ls.used++
+		return ls.used
 	}
-	return 0, false
+	place := ls.free.first
+	if ls.free.first = ls.links[place].after; ls.free.first == 0 {
+		ls.free.last = 0
+	}
+	return place
+}
+
+// append puts a place at the end of l.
+func (ls *leases) append(l *list, place uint32) {
+	ls.links[place] = link{before: l.last}
+	if l.last == 0 {
+		l.first = place
+	} else {
+		ls.links[l.last].after = place
+	}
+	l.last = place
+}
+
+// remove takes a place out of l.
+func (ls *leases) remove(l *list, place uint32) {
+	at := ls.links[place]
+	if at.before == 0 {
+		l.first = at.after
+	} else {
+		ls.links[at.before].after = at.after
+	}
+	if at.after == 0 {
+		l.last = at.before
+	} else {
+		ls.links[at.after].before = at.before
+	}
+}
+
+// join frees all places of l.
+func (ls *leases) join(l *list) {
+	if l.first == 0 {
+		return
+	}
+	if ls.free.last == 0 {
+		ls.free.first = l.first
+	} else {
+		ls.links[ls.free.last].after = l.first
+	}
+	ls.free.last = l.last
 }

@@ -17,9 +17,16 @@ type Status struct {
 
 	Capacity uint64 // estimated shards; the last estimate if Stale
 	Stale    bool   // no fresh sample of capacity
-	Leased   uint64 // shards held now; can exceed Capacity by what consumers hold
+
+	// Leased is how many shards are held now, ConsumerLeased how many of them by
+	// consumers. Capacity does not bound Leased: consumers are admitted beyond it,
+	// as many as come, and a lease stays when the estimate falls. No industrial
+	// job is admitted that would bring Leased above Capacity.
+	Leased         uint64
+	ConsumerLeased uint64
 
 	ConsumerAdmitted   uint64
+	ConsumerDeferred   uint64 // refused with LeasesExhausted
 	IndustrialAdmitted uint64
 	IndustrialDeferred uint64 // refused for any reason but Invalid
 }
@@ -51,23 +58,29 @@ func (c *Controller) status(at int64) Status {
 // Refused returns how often lane got code. It is 0 for an unknown lane or code,
 // and for Invalid, which is counted nowhere.
 func (c *Controller) Refused(lane Lane, code Code) uint64 {
-	if lane != Industrial || code >= codes {
-		return 0 // nobody refuses a consumer
+	if !lane.Valid() || code >= codes {
+		return 0
 	}
 	b := &c.books
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.refused[code] + c.refused[code].Load()
+	n := b.refused[lane-1][code]
+	if lane == Industrial {
+		n += c.refused[code].Load()
+	}
+	return n
 }
 
 func (b *books) report(st *Status, now int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.enter(now)
-	st.Leased = uint64(b.wheel.held)
+	st.ConsumerLeased = uint64(b.wheel.held[Consumer-1])
+	st.Leased = st.ConsumerLeased + uint64(b.wheel.held[Industrial-1])
 	st.ConsumerAdmitted, st.IndustrialAdmitted = b.admitted[Consumer-1], b.admitted[Industrial-1]
-	for _, n := range b.refused {
-		st.IndustrialDeferred += n
+	for code := range codes {
+		st.ConsumerDeferred += b.refused[Consumer-1][code]
+		st.IndustrialDeferred += b.refused[Industrial-1][code]
 	}
 }
 

@@ -5,14 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// Invariant: a tenant that owes is never forgotten. A record is given to another
-// tenant only when its debt is worked off and it waits for no turn, so that it
-// equals a fresh one. Tenants that find no record share their set's last one, and
-// whoever moves out of it takes its debt along.
+// Invariant: as long as there are no more of them than Options.Tenants, each
+// tenant has a record, and one of its own. Beyond that, a record goes to another
+// tenant only when it is in no use: nothing is owed, no turn is waited for, and
+// nothing was admitted in this epoch or the last, so that it equals a fresh one
+// and nobody is counted twice.
 
-// tenants is a fixed table of buyers or of providers, each with a bucket that
-// runs at the tenant's share of capacity. A tenant is known by a keyed 64-bit
-// hash of its id; the id is not kept.
+// tenants is a table of buyers or of providers, each with a bucket that runs at
+// the tenant's share of capacity. A tenant is known by a keyed 64-bit hash of its
+// id; the id is not kept.
 //
 // A share is 1/n of capacity while n tenants are active, and at most the cap.
 // So the shares of all sum to at most the capacity, and what lies within a share
@@ -22,76 +23,94 @@ type tenants struct {
 	// the lock.
 	factor atomic.Uint64
 
-	records []record // sets of ways+1, the last of each shared
-	mask    uint32   // of a key, gives where its set begins
-	debt    uint64   // no single job costs a tenant more
-	burst   int64    // how far ahead of its share a tenant may run
-	floor   float64  // 1/cap
-	period  int64    // of turns
+	records []record // a hash table with linear probing, and then the stranger's
+	mask    uint32   // of a key, gives where its record is looked for first
+	n       int      // tenants that have a record
+	limit   int      // how many may, at most half the table
+	hand    uint32   // where forget goes on
+	waiting int64    // turns before this one are over
 
-	// Counting of active tenants, by epochs of one burst. active is the larger
-	// of what the last epoch saw and what this one has seen.
+	debt  uint64  // no single job costs a tenant more
+	burst int64   // how far ahead of its share a tenant may run
+	floor float64 // 1/cap
+
+	// Counting of active tenants, by epochs of a burst. active is the larger of
+	// what the last epoch saw and what this one has seen.
 	active  int64
 	current int64
-	epoch   uint32
+	epoch   int64
+	length  int64 // of an epoch, in whole ticks, so that it begins with one
+	ends    int64 // when this one does
 }
 
 const (
-	ways       = 3
 	factorBits = 32
+	looks      = 16      // at so many records, for one that is in no use
+	beyond     = 1 << 62 // further ahead than any time: a stranger has no share
 )
 
-// record is half a cache line; a set is two lines. The key of a shared record is 0.
+// record is half a cache line.
 type record struct {
-	key  uint64
-	tat  int64
-	seen uint32 // epoch in which it was last charged
-	turn uint32 // period in which it may trickle, 0 for none
-	_    [8]byte
+	key  uint64 // 0 for nobody
+	tat  int64  // when all work charged to the tenant would be done, on its share
+	seen int64  // epoch in which the tenant was last admitted
+	turn int64  // its place in the queue of turns
 }
 
 func (t *tenants) init(o *Options) {
-	n := 1
-	for n*ways < o.Tenants {
-		n *= 2
+	size := 2
+	for size < 2*o.Tenants {
+		size *= 2
 	}
-	t.records = make([]record, n*(ways+1))
-	t.mask = uint32(len(t.records) - (ways + 1))
+	t.records = make([]record, size+1)
+	t.records[size].tat = beyond
+	t.mask, t.limit = uint32(size-1), o.Tenants
 	t.floor = min(1/o.TenantShare, 1<<(63-factorBits))
 	t.burst = int64(o.Burst) / 2
 	t.debt = uint64(o.Burst) * 100
-	t.period = int64(o.TricklePeriod)
+	t.length = max(t.burst>>tickBits, 1) << tickBits
 	t.setActive(1)
 }
 
 // pass is called once per tick.
 func (t *tenants) pass(now int64) {
-	e := uint32(now / t.burst)
-	if e == t.epoch {
+	if now < t.ends {
 		return
 	}
-	n := t.current
-	if e != t.epoch+1 {
-		n = 0 // nobody came for a whole epoch
+	n := t.activeAt(now)
+	t.current, t.epoch = 0, now/t.length
+	t.ends = (t.epoch + 1) * t.length
+	t.setActive(n)
+	t.records[len(t.records)-1].seen = t.epoch // strangers are not counted
+}
+
+// activeAt returns how many tenants will be active if nobody is admitted until
+// then.
+func (t *tenants) activeAt(now int64) int64 {
+	switch {
+	case now < t.ends:
+		return t.active
+	case now < t.ends+t.length:
+		return max(t.current, 1)
 	}
-	t.setActive(max(n, 1))
-	t.current, t.epoch = 0, e
+	return 1
+}
+
+// factorAt returns the factor of that time.
+func (t *tenants) factorAt(now int64) uint64 {
+	if now < t.ends {
+		return t.factor.Load()
+	}
+	return t.factorOf(t.activeAt(now))
 }
 
 func (t *tenants) setActive(n int64) {
 	t.active = n
-	t.factor.Store(uint64(max(t.floor, float64(n)) * (1 << factorBits)))
+	t.factor.Store(t.factorOf(n))
 }
 
-// find returns where the record of a tenant stands. No tenant's key is 0.
-func (t *tenants) find(key uint64, now int64) uint32 {
-	set := uint32(key) & t.mask
-	for i := set; i < set+ways; i++ {
-		if t.records[i].key == key {
-			return i
-		}
-	}
-	return t.admit(set, key, now)
+func (t *tenants) factorOf(n int64) uint64 {
+	return uint64(max(t.floor, float64(n)) * (1 << factorBits))
 }
 
 // home returns the most likely place of find, and whether it is the one.
@@ -100,26 +119,72 @@ func (t *tenants) home(key uint64) (at uint32, ok bool) {
 	return at, t.records[at].key == key
 }
 
-// admit finds a record in the set for a tenant that has none.
-func (t *tenants) admit(set uint32, key uint64, now int64) uint32 {
-	period := uint32(now / t.period)
-	shared := set + ways
-	free := shared
-	for i := set; i < shared; i++ {
-		r := &t.records[i]
-		if (r.key == 0 || r.tat < now && r.turn < period) && (free == shared || r.tat < t.records[free].tat) {
-			free = i
+// lookup returns where the record of a tenant stands, or where it would.
+func (t *tenants) lookup(key uint64) (at uint32, ok bool) {
+	at = uint32(key) & t.mask
+	for t.records[at].key != key {
+		if t.records[at].key == 0 {
+			return at, false
+		}
+		at = (at + 1) & t.mask
+	}
+	return at, true
+}
+
+// find returns where the record of a tenant stands. One that has none gets one,
+// or the stranger's if there is none to be had.
+func (t *tenants) find(key uint64, now int64) uint32 {
+	at, ok := t.lookup(key)
+	if ok {
+		return at
+	}
+	if t.n >= t.limit {
+		if !t.forget(now) {
+			return uint32(len(t.records) - 1)
+		}
+		at, _ = t.lookup(key) // others have moved up
+	}
+	t.records[at] = record{key: key}
+	t.n++
+	return at
+}
+
+// forget takes away a record that is in no use, and reports whether it found one.
+// It looks on from where it last stopped, so that of all records each is looked
+// at in turn.
+func (t *tenants) forget(now int64) bool {
+	for range looks {
+		at := t.hand & t.mask
+		t.hand++
+		if r := &t.records[at]; r.key != 0 && !t.inUse(r, now) {
+			t.remove(at)
+			return true
 		}
 	}
-	if free != shared {
-		t.records[free] = record{key: key, tat: t.records[shared].tat}
+	return false
+}
+
+func (t *tenants) inUse(r *record, now int64) bool {
+	return r.tat > now || r.turn >= t.waiting && r.turn > 0 || t.epoch-r.seen <= 1
+}
+
+// remove takes a record away and moves up those that it kept from their places.
+func (t *tenants) remove(at uint32) {
+	for next := (at + 1) & t.mask; t.records[next].key != 0; next = (next + 1) & t.mask {
+		if home := uint32(t.records[next].key) & t.mask; (next-home)&t.mask >= (next-at)&t.mask {
+			t.records[at] = t.records[next]
+			at = next
+		}
 	}
-	return free
+	t.records[at] = record{}
+	t.n--
 }
 
 // scale turns a cost on the whole capacity into one on a tenant's share of it.
-func (t *tenants) scale(cost int64) int64 {
-	hi, lo := bits.Mul64(uint64(cost), t.factor.Load())
+func (t *tenants) scale(cost int64) int64 { return t.scaleBy(cost, t.factor.Load()) }
+
+func (t *tenants) scaleBy(cost int64, factor uint64) int64 {
+	hi, lo := bits.Mul64(uint64(cost), factor)
 	if hi >= 1<<(factorBits-1) {
 		return int64(t.debt)
 	}
@@ -132,31 +197,35 @@ func (t *tenants) within(r *record, now, cost int64) bool {
 	return r.tat <= now || r.tat-now+cost <= t.burst
 }
 
-// wait returns how long until a cost that is not within the share would be.
-func (t *tenants) wait(r *record, now, cost int64) int64 {
-	return r.tat - now + min(cost-t.burst, 0)
-}
+// withinAt returns from when on cost lies within the share of r's tenant.
+func (t *tenants) withinAt(r *record, cost int64) int64 { return r.tat + min(cost-t.burst, 0) }
 
 // charge takes cost, and returns the claim to be given back.
 func (t *tenants) charge(at uint32, now, cost int64) claim {
 	r := &t.records[at]
 	r.tat = max(r.tat, now) + cost
-	return claim{cost, at, uint32(r.key >> 32)}
+	return claim{cost, r.key}
 }
 
 // claim is what a tenant was charged for one job.
 type claim struct {
 	cost int64
-	at   uint32 // its record
-	key  uint32 // upper half of the record's key at that time
+	key  uint64
 }
 
-// give returns cost of what c was charged. If c's record is no longer its
-// tenant's, the tenant owed nothing when it left, and so nothing comes back.
-func (t *tenants) give(c claim, cost int64) {
-	if r := &t.records[c.at]; uint32(r.key>>32) == c.key {
-		r.tat -= cost
+// give returns the unused part of what c was charged. Who has no record any more
+// owed nothing when it lost it, and nothing comes back.
+func (t *tenants) give(c claim, unused float64) {
+	if c.cost == 0 {
+		return
 	}
+	at, ok := t.home(c.key)
+	if !ok {
+		if at, ok = t.lookup(c.key); !ok {
+			return
+		}
+	}
+	t.records[at].tat -= int64(float64(c.cost) * unused)
 }
 
 // idle reports whether the tenant was not admitted in this epoch or the last.
@@ -172,7 +241,7 @@ func (t *tenants) count(at uint32) {
 
 func (t *tenants) countNew(r *record) {
 	r.seen = t.epoch
-	t.current = min(t.current+1, int64(len(t.records)))
+	t.current++
 	if t.current > t.active {
 		t.setActive(t.current)
 	}

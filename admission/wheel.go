@@ -4,19 +4,27 @@ import "math/bits"
 
 // Invariant: held is the sum of all cells, and at least the shards of all leases
 // neither released nor past their deadline. A lost lease is counted up to 1/32 of
-// its length too long, never too short. Memory does not depend on the number of
-// leases.
+// its length too long, never too short; its shards and its place come free at one
+// moment. A cell's bit is set while the cell holds something.
 
-// wheel counts the shards that are held and frees them at their deadlines. It
-// keeps no leases, only how many shards end in which cell: a timing wheel
-// without cascading (as in Linux), with levels of growing width.
+// wheel keeps the leases by their deadlines and frees them when these have come: a
+// timing wheel without cascading (as in Linux), with levels of growing width.
 type wheel struct {
-	held  int64
-	swept [levels]int64 // the turn up to which a level is empty
-	cells [levels][cellsPerLevel]int64
+	held  [len(Lanes)]int64 // shards
+	swept [levels]int64     // the turn up to which a level is empty
+	full  [levels]bitmap    // which cells hold something
+	count [levels]int       // how many
+	cells [levels][cellsPerLevel]cell
 
-	soonest int64 // a cell's end, as of scanned
-	scanned int64 // tick of the scan
+	// What freeAt found last: for more than over and at most upTo missing shards.
+	// As long as nothing is added, removed or freed it is so.
+	known struct{ over, upTo, at int64 }
+}
+
+// cell is what ends within one stretch of time.
+type cell [len(Lanes)]struct {
+	shards int64
+	leases list
 }
 
 const (
@@ -40,24 +48,50 @@ func placeOf(now, end int64) place {
 	return place{uint8(level), end>>(tickBits+level*levelBits) + 1}
 }
 
-func (w *wheel) cell(p place) *int64 {
-	return &w.cells[p.level][p.turn&(cellsPerLevel-1)]
+// add holds a lease and its shards until the end of p, which lies after the last
+// sweep.
+func (w *wheel) add(p place, lane int, ls *leases, lease uint32, shards int64) {
+	at := int(p.turn & (cellsPerLevel - 1))
+	c := &w.cells[p.level][at][lane]
+	w.held[lane] += shards
+	c.shards += shards
+	w.known.upTo = 0
+	if c.leases.first == 0 {
+		w.begin(p.level, at)
+	}
+	ls.append(&c.leases, lease)
 }
 
-// add holds shards until the end of p, which lies after the last sweep.
-func (w *wheel) add(p place, shards int64) {
-	w.held += shards
-	*w.cell(p) += shards
+// remove frees what was added to p, before the end of p.
+func (w *wheel) remove(p place, lane int, ls *leases, lease uint32, shards int64) {
+	at := int(p.turn & (cellsPerLevel - 1))
+	c := &w.cells[p.level][at][lane]
+	w.held[lane] -= shards
+	c.shards -= shards
+	w.known.upTo = 0
+	if ls.remove(&c.leases, lease); c.leases.first == 0 {
+		w.end(p.level, at)
+	}
 }
 
-// remove frees shards that were added to p, before the end of p.
-func (w *wheel) remove(p place, shards int64) {
-	w.held -= shards
-	*w.cell(p) -= shards
+// begin notes that a lane has something in a cell.
+func (w *wheel) begin(level uint8, at int) {
+	if full := &w.full[level]; !full.has(at) {
+		full.set(at)
+		w.count[level]++
+	}
 }
 
-// sweep frees what ended by now.
-func (w *wheel) sweep(now int64) {
+// end notes that a lane has nothing more in a cell.
+func (w *wheel) end(level uint8, at int) {
+	if c := &w.cells[level][at]; c[0].leases.first|c[1].leases.first == 0 {
+		w.full[level].clear(at)
+		w.count[level]--
+	}
+}
+
+// sweep frees what ended by now: the places of leases in one go, however many.
+func (w *wheel) sweep(now int64, tables *[len(Lanes)]leases) {
 	for level := range levels {
 		to := now >> (tickBits + level*levelBits)
 		from := w.swept[level]
@@ -66,33 +100,127 @@ func (w *wheel) sweep(now int64) {
 		}
 		w.swept[level] = to
 		for turn := max(from+1, to-cellsPerLevel+1); turn <= to; turn++ {
-			cell := w.cell(place{uint8(level), turn})
-			w.held -= *cell
-			*cell = 0
+			at := int(turn & (cellsPerLevel - 1))
+			if !w.full[level].has(at) {
+				continue
+			}
+			w.full[level].clear(at)
+			w.count[level]--
+			w.known.upTo = 0
+			c := &w.cells[level][at]
+			for lane := range c {
+				w.held[lane] -= c[lane].shards
+				tables[lane].join(&c[lane].leases)
+			}
+			*c = cell{}
 		}
 	}
 }
 
-// next returns when the next cell that holds shards ends, or the next tick if
-// none does. It looks at most once a tick and remembers, so that being asked often
-// costs nothing.
-func (w *wheel) next(now int64) int64 {
-	tick := now >> tickBits
-	if w.scanned == tick && w.soonest > now {
-		return w.soonest
+// freeAt returns when so many shards will have come free, if none are given back:
+// never, if more are missing than are held. It takes a step for each occupied
+// cell on the way, but none if it is asked the same again.
+func (w *wheel) freeAt(missing, now int64) int64 {
+	if missing <= 0 {
+		return now
 	}
-	w.scanned, w.soonest = tick, never
-	for level := range levels {
-		width := tickBits + level*levelBits
-		for turn := now>>width + 1; turn <= now>>width+cellsPerLevel; turn++ {
-			if *w.cell(place{uint8(level), turn}) > 0 {
-				w.soonest = min(w.soonest, turn<<width)
-				break
-			}
+	if missing <= w.known.upTo && missing > w.known.over {
+		return w.known.at
+	}
+	u := w.upcoming(now)
+	for freed := int64(0); ; {
+		c, end := u.next()
+		if c == nil {
+			return never
+		}
+		over := freed
+		if freed += c[0].shards + c[1].shards; freed >= missing {
+			w.known.over, w.known.upTo, w.known.at = over, freed, end
+			return end
 		}
 	}
-	if w.soonest == never {
-		w.soonest = (tick + 1) << tickBits
-	}
-	return w.soonest
 }
+
+// placeAt returns when a lane's next lease ends by itself, or never.
+func (w *wheel) placeAt(lane int, now int64) int64 {
+	u := w.upcoming(now)
+	for {
+		c, end := u.next()
+		if c == nil || c[lane].leases.first != 0 {
+			return end
+		}
+	}
+}
+
+// upcoming walks the cells that hold something, by their ends.
+type upcoming struct {
+	w    *wheel
+	now  int64
+	ends [levels]int64 // of the next one on each level, never for none
+}
+
+// upcoming begins a walk with the first cell that ends after now. The last sweep
+// was at now.
+func (w *wheel) upcoming(now int64) upcoming {
+	u := upcoming{w: w, now: now}
+	for level := range levels {
+		u.seek(level, now>>(tickBits+level*levelBits))
+	}
+	return u
+}
+
+// seek finds the next cell of a level after a turn.
+func (u *upcoming) seek(level int, turn int64) {
+	u.ends[level] = never
+	if u.w.count[level] == 0 {
+		return
+	}
+	width := tickBits + level*levelBits
+	left := u.now>>width + cellsPerLevel - turn // cells of this turn of the wheel
+	if ahead := u.w.full[level].next(int((turn + 1) & (cellsPerLevel - 1))); int64(ahead) < left {
+		u.ends[level] = (turn + 1 + int64(ahead)) << width
+	}
+}
+
+// next returns the next cell and its end, or nil and never.
+func (u *upcoming) next() (*cell, int64) {
+	level, end := 0, u.ends[0]
+	for l := 1; l < levels; l++ {
+		if u.ends[l] < end {
+			level, end = l, u.ends[l]
+		}
+	}
+	if end == never {
+		return nil, never
+	}
+	turn := end >> (tickBits + level*levelBits)
+	u.seek(level, turn)
+	return &u.w.cells[level][turn&(cellsPerLevel-1)], end
+}
+
+// bitmap has a bit for each cell of a level.
+type bitmap [cellsPerLevel / 64]uint64
+
+func (b *bitmap) has(i int) bool { return b[uint(i)/64]>>(uint(i)%64)&1 != 0 }
+func (b *bitmap) set(i int)      { b[uint(i)/64] |= 1 << (uint(i) % 64) }
+func (b *bitmap) clear(i int)    { b[uint(i)/64] &^= 1 << (uint(i) % 64) }
+
+// next returns how many cells after i, going round, the first set bit lies, or
+// cellsPerLevel if no bit is set.
+func (b *bitmap) next(i int) int {
+	word := uint(i) / 64
+	if bits := b[word] >> (uint(i) % 64); bits != 0 {
+		return trailing(bits)
+	}
+	ahead := 64 - i%64
+	for range len(b) {
+		word = (word + 1) % uint(len(b))
+		if b[word] != 0 {
+			return min(ahead+trailing(b[word]), cellsPerLevel)
+		}
+		ahead += 64
+	}
+	return cellsPerLevel
+}
+
+func trailing(x uint64) int { return bits.TrailingZeros64(x) }
