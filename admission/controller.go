@@ -56,9 +56,9 @@ func (c *Controller) init(o *Options) {
 	c.books.init(o)
 }
 
-// ready makes a zero Controller one with default options. Whoever comes first
-// leaves the line's first tick for the others to see, and so nothing but the way
-// into a new tick has to ask.
+// ready makes a zero Controller one with default options. Whoever sees a tick of
+// the line sees what was made before it, and so it is needed only on the way into
+// one.
 func (c *Controller) ready() {
 	c.once.Do(func() {
 		o, _ := (*Options)(nil).withDefaults()
@@ -104,13 +104,15 @@ func (c *Controller) turn(t time.Time) int64 {
 // now reads the clock. The system's is read without a detour over time.Time, and
 // only its monotonic part, as that is half of what time.Now takes.
 func (c *Controller) now() int64 {
+	if c.line.newest() == 0 {
+		c.ready()
+	}
 	if c.clock != nil {
 		return c.at(c.clock.Now())
 	}
 	if now, ok := c.line.here(c.startNano + int64(time.Since(c.start))); ok {
 		return now
 	}
-	c.ready()
 	return c.line.turn(c.start.Add(time.Since(c.start)))
 }
 

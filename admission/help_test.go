@@ -18,6 +18,9 @@ func open(t testing.TB, capacity uint64, o Options) *Controller {
 	if o.Clock == nil {
 		o.Clock = &fixed{start}
 	}
+	if o.Leases == 0 {
+		o.Leases = 1 << 13
+	}
 	c, err := New(&o)
 	if err != nil {
 		t.Fatal(err)
