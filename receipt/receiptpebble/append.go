@@ -36,12 +36,20 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 	if err := receipt.ValidateAll(receipts); err != nil {
 		return nil, err
 	}
+	if s.db == nil {
+		return nil, s.usable()
+	}
 	r := &request{receipts: receipts, statuses: make([]receipt.Status, len(receipts))}
 	if err := s.appends.Do(ctx, r); err != nil {
 		return nil, sentinels.Translate(err)
 	}
 	if r.err != nil {
 		return nil, r.err
+	}
+	for i, status := range r.statuses {
+		if status == receipt.Corrupt {
+			s.meet(&receipts[i].Key)
+		}
 	}
 	return r.statuses, receipt.Refusal(receipts, r.statuses)
 }
@@ -52,28 +60,49 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 func (s *Store) commit(reqs []*request) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	clear(s.pending)
-	s.entries = s.entries[:0]
-	b := s.db.Batch()
-	err := s.usable()
-	if err == nil {
-		err = s.decide(b, reqs)
-	}
-	next := s.next + uint64(len(s.entries))
-	if err == nil && len(s.entries) > 0 {
-		s.write(b)
-		err = sentinels.Translate(s.db.Commit(b))
-	}
-	if err != nil {
+	defer s.forget() // also when something panics
+	if err := s.commitGroup(reqs); err != nil {
 		for _, r := range reqs {
 			r.err = err
 		}
-		return
+	}
+}
+
+func (s *Store) commitGroup(reqs []*request) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	b := s.db.Batch()
+	if err := s.decide(b, reqs); err != nil {
+		b.Close()
+		return err
+	}
+	if len(s.entries) == 0 {
+		return b.Close()
+	}
+	next := s.next + uint64(len(s.entries))
+	s.write(b)
+	b.Set(markKey, encodeMark(next-1), nil)
+	if err := s.db.Commit(b); err != nil {
+		return sentinels.Translate(err)
 	}
 	s.next = next
 	for _, e := range s.entries {
 		s.recent.Add((*[32]byte)(&e.receipt.Key))
 	}
+	return nil
+}
+
+// forget lets go of the callers' receipts, and of memory that only an uncommonly
+// long call needs.
+func (s *Store) forget() {
+	if len(s.entries) > maxGroup {
+		s.entries, s.pending = nil, map[receipt.Key]int{}
+		return
+	}
+	clear(s.entries)
+	s.entries = s.entries[:0]
+	clear(s.pending)
 }
 
 // decide fills in the statuses, s.entries and s.pending; of a promoted receipt

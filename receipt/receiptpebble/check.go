@@ -1,7 +1,6 @@
 package receiptpebble
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"hash/maphash"
@@ -12,10 +11,19 @@ import (
 	"github.com/computemarket/computemarket/receipt"
 )
 
-// Check reads all that is stored. A damaged receipt is moved aside, logged and
-// counted, and its key stays blocked with receipt.ErrCorrupt. A receipt that the
-// index has lost is put back into it. When Check returns nil, appending new
-// receipts no longer needs to look for them on disk.
+// Check reads all that is stored and compares the log with the index. What it
+// finds is logged, and counted once for each time the store is opened:
+//
+//   - A damaged receipt is moved aside, and its key stays blocked with
+//     receipt.ErrCorrupt.
+//   - A key whose receipt is lost stays blocked too.
+//   - A receipt that the index has lost, or leads elsewhere, is put back into it.
+//   - Of two records of one receipt, which a lost entry of the index leads to,
+//     the one for real stays in the log, and else the one that the index names;
+//     the other is moved aside.
+//
+// When Check returns nil, appending new receipts no longer needs to look for
+// them on disk.
 //
 // Open calls it, unless Options.CheckLater says otherwise; then the caller does,
 // while the store is in use. Possible errors: receipt.ErrCorrupt (more than
@@ -45,12 +53,14 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	filter := new(bloom.Filter)
+	malformed := false
 	for p, err := range s.scan(ctx, spaceIndex) {
 		if err != nil {
 			return err
 		}
 		if len(p.Key) != indexBytes || len(p.Value) != 8 {
-			continue // no key of a receipt; the sums tell
+			malformed = true
+			continue
 		}
 		key := p.Key[2:]
 		filter.Add((*[32]byte)(key))
@@ -58,9 +68,9 @@ func (s *Store) Check(ctx context.Context) error {
 			indexed += sum(key, seq)
 		}
 	}
-	if logged != indexed {
+	if logged != indexed || malformed {
 		// Damage, or a promotion that happened between the two readings.
-		if err := s.repairIndex(ctx, filter); err != nil {
+		if err := s.reconcile(ctx, filter); err != nil {
 			return err
 		}
 	}
@@ -70,9 +80,13 @@ func (s *Store) Check(ctx context.Context) error {
 
 func (s *Store) scan(ctx context.Context, space byte) iter.Seq2[kv.Pair, error] {
 	return func(yield func(kv.Pair, error) bool) {
+		if err := s.usable(); err != nil {
+			yield(kv.Pair{}, err)
+			return
+		}
 		for p, err := range s.db.Scan(bounds(space)) {
 			if err == nil {
-				err = ctx.Err()
+				err = s.going(ctx)
 			}
 			if !yield(p, sentinels.Translate(err)) || err != nil {
 				return
@@ -92,83 +106,11 @@ func (s *Store) asideNumbers() (map[uint64]bool, error) {
 	return aside, nil
 }
 
-// repairIndex compares every receipt of the log with the index, and mends the
-// index: a receipt that it does not know could be recorded twice.
-func (s *Store) repairIndex(ctx context.Context, filter *bloom.Filter) error {
-	for rec, err := range s.After(ctx, 0) {
-		if err != nil {
-			return err
-		}
-		if rec.Seq >= s.first {
-			break
-		}
-		filter.Add((*[32]byte)(&rec.Key))
-		if err := s.repairEntry(&rec); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) repairEntry(rec *receipt.Record) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	still, err := s.db.Get(appendNumbered(nil, spaceLog, rec.Seq), ignore)
-	if err != nil || !still {
-		return sentinels.Translate(err) // promoted meanwhile
-	}
-	key, want := appendIndex(nil, &rec.Key), binary.BigEndian.AppendUint64(nil, rec.Seq)
-	right := false
-	_, err = s.db.Get(key, func(v []byte) error {
-		right = bytes.Equal(v, want)
-		return nil
-	})
-	if err != nil || right {
-		return sentinels.Translate(err)
-	}
-	b := s.db.Batch()
-	b.Set(key, want, nil)
-	if err := s.db.Commit(b); err != nil {
-		return sentinels.Translate(err)
-	}
-	s.log.Error("receipt index repaired", "key", rec.Key, "seq", rec.Seq)
-	s.countCorrupt()
-	return nil
-}
-
-// setAside moves a damaged entry of the log out of the way.
-func (s *Store) setAside(seq uint64, raw []byte, why error) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	key := appendNumbered(nil, spaceLog, seq)
-	still, err := s.db.Get(key, ignore)
-	if err != nil || !still {
-		return sentinels.Translate(err) // another reader was first
-	}
-	b := s.db.Batch()
-	b.Set(appendNumbered(nil, spaceAside, seq), raw, nil)
-	b.Delete(key, nil)
-	if err := s.db.Commit(b); err != nil {
-		return sentinels.Translate(err)
-	}
-	s.log.Error("damaged receipt kept aside", "seq", seq, "err", why)
-	s.countCorrupt()
-	return nil
-}
-
-func ignore([]byte) error { return nil }
-
-func (s *Store) countCorrupt() {
-	if s.metrics != nil {
-		s.metrics.Corrupt(1)
-	}
-}
-
 // Damaged is an entry of the log that was kept aside.
 type Damaged struct {
 	Seq uint64
 	Raw []byte // as it was found
-	Err error  // what is wrong with it
+	Err error  // what is wrong with it; nil: another record of the receipt is in the log
 }
 
 // Damaged yields what has been kept aside, in order of sequence numbers. The

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -71,7 +72,8 @@ type Options struct {
 	DB *DBOptions
 }
 
-// Store is a receipt.Store. It is safe for concurrent use.
+// Store is a receipt.Store. It is safe for concurrent use. [Open] or [New] makes
+// it.
 type Store struct {
 	db      *kv.DB
 	owned   bool
@@ -88,14 +90,17 @@ type Store struct {
 	recent  bloom.Filter        // the keys that came since the store was opened
 	entries []entry             // of the commit in progress
 	pending map[receipt.Key]int // where a key stands in entries
+
+	telling sync.Mutex
+	told    map[damage]bool // what was counted; guarded by telling
 }
 
 var _ receipt.Store = (*Store)(nil)
 
 // Open opens the store in dir with a database of its own, which Close closes.
 // opts may be nil. Possible errors: receipt.ErrLocked, receipt.ErrCorrupt,
-// receipt.ErrSchema, and those of the file system. A damaged receipt is no
-// error: see [Store.Check].
+// receipt.ErrSchema, receipt.ErrOptions, and those of the file system. A damaged
+// receipt is no error: see [Store.Check].
 func Open(dir string, opts *Options) (*Store, error) {
 	var dbo *DBOptions
 	if opts != nil {
@@ -115,7 +120,8 @@ func Open(dir string, opts *Options) (*Store, error) {
 }
 
 // New opens the store in a database that the caller closes, after the store. A
-// second open store of receipts in it is receipt.ErrLocked. Errors as of [Open].
+// second open store of receipts in it is receipt.ErrLocked, no database is
+// receipt.ErrOptions. Other errors as of [Open].
 func New(db *DB, opts *Options) (*Store, error) {
 	var o Options
 	if opts != nil {
@@ -124,7 +130,10 @@ func New(db *DB, opts *Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{db: db, log: o.Logger, metrics: o.Metrics, pending: map[receipt.Key]int{}}
+	s := &Store{
+		db: db, log: o.Logger, metrics: o.Metrics,
+		pending: map[receipt.Key]int{}, told: map[damage]bool{},
+	}
 	s.appends = group.New(maxGroup, (*request).weight, s.commit)
 	if err := db.Claim(namespace, schema); err != nil {
 		return nil, sentinels.Translate(err)
@@ -136,27 +145,57 @@ func New(db *DB, opts *Options) (*Store, error) {
 	return s, nil
 }
 
+// load finds the next number, and what is known to be damaged.
 func (s *Store) load(checkLater bool) error {
+	last, err := s.mark()
+	if err != nil {
+		return err
+	}
 	for _, space := range []byte{spaceLog, spaceAside} {
 		p, ok, err := s.db.Last(bounds(space))
 		if err != nil {
 			return sentinels.Translate(err)
 		}
 		if ok {
-			s.first = max(s.first, seqOf(p.Key))
+			last = max(last, seqOf(p.Key))
 		}
 	}
-	s.first++
+	if last == math.MaxUint64 {
+		return fmt.Errorf("%w: no number is left", receipt.ErrCorrupt)
+	}
+	s.first = last + 1
 	s.next = s.first
+	aside, err := s.asideNumbers()
+	if err != nil {
+		return err
+	}
+	for seq := range aside {
+		s.tell(damage{seq: seq}, "damaged receipt was kept aside", "seq", seq)
+	}
 	if checkLater {
 		return nil
 	}
 	return s.Check(context.Background())
 }
 
+// mark returns the last number that was given, as far as the mark tells.
+func (s *Store) mark() (last uint64, err error) {
+	var damaged error
+	_, err = s.db.Get(markKey, func(v []byte) error {
+		last, damaged = decodeMark(v)
+		return nil
+	})
+	if damaged != nil { // the next append writes it anew
+		s.tell(damage{mark: true}, "damaged mark", "err", damaged)
+	}
+	return last, sentinels.Translate(err)
+}
+
 // Close closes the store, and the database if Open made it. It is idempotent.
+// Iterations in progress end with receipt.ErrClosed; it may be called from
+// within one.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	if s.db == nil || s.closed.Swap(true) {
 		return nil
 	}
 	s.writing.Lock() // the append in progress ends first
@@ -170,6 +209,9 @@ func (s *Store) Close() error {
 
 // usable returns why the store may not be used.
 func (s *Store) usable() error {
+	if s.db == nil {
+		return fmt.Errorf("%w: a zero Store; make it with Open or New", receipt.ErrOptions)
+	}
 	if s.closed.Load() {
 		return receipt.ErrClosed
 	}
@@ -178,18 +220,25 @@ func (s *Store) usable() error {
 
 // Get implements receipt.Store.
 func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
-	if err := errors.Join(ctx.Err(), s.usable()); err != nil {
+	if err := ctx.Err(); err != nil {
+		return receipt.Record{}, err
+	}
+	if err := s.usable(); err != nil {
 		return receipt.Record{}, err
 	}
 	rec, found, err := s.lookup(&key)
-	if err == nil && !found {
+	switch {
+	case errors.Is(err, receipt.ErrCorrupt):
+		s.meet(&key) // an error says no more than err
+	case err == nil && !found:
 		err = receipt.ErrNotFound
 	}
 	return rec, err
 }
 
 // lookup returns the record with the key. A damaged one is found, with
-// receipt.ErrCorrupt.
+// receipt.ErrCorrupt. The index is not trusted: only a receipt with the key is an
+// answer.
 func (s *Store) lookup(key *receipt.Key) (rec receipt.Record, found bool, err error) {
 	for last := uint64(0); ; last = rec.Seq {
 		found, err := s.db.Get(appendIndex(nil, key), func(v []byte) error {
@@ -222,21 +271,21 @@ func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record,
 			yield(receipt.Record{}, err)
 			return
 		}
-		if seq+1 == 0 {
+		if seq == math.MaxUint64 {
 			return
 		}
 		_, hi := bounds(spaceLog)
 		for p, err := range s.db.Scan(appendNumbered(nil, spaceLog, seq+1), hi) {
 			if err == nil {
-				err = ctx.Err()
+				err = s.going(ctx)
 			}
 			if err != nil {
 				yield(receipt.Record{}, sentinels.Translate(err))
 				return
 			}
 			rec := receipt.Record{Seq: seqOf(p.Key)}
-			if err := rec.UnmarshalBinary(p.Value); err != nil {
-				if err := s.setAside(rec.Seq, p.Value, err); err != nil {
+			if damage := rec.UnmarshalBinary(p.Value); damage != nil {
+				if err := s.setAside(rec.Seq, damage); err != nil {
 					yield(receipt.Record{}, err)
 					return
 				}
@@ -247,4 +296,12 @@ func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record,
 			}
 		}
 	}
+}
+
+// going returns why an iteration ends before its end.
+func (s *Store) going(ctx context.Context) error {
+	if s.closed.Load() {
+		return receipt.ErrClosed
+	}
+	return ctx.Err()
 }
