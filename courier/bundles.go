@@ -11,18 +11,35 @@ import (
 	"lukechampine.com/blake3"
 )
 
-// Bundles keeps bundles by hash, equal ones once. [DirBundles] is one. All
-// methods are safe for concurrent use; a Courier never removes a hash while it
-// commits the same one.
+// Bundles keeps bundles by hash, equal ones once. [Dir] is one; package
+// couriertest has a model, and the tests for others.
+//
+// Whoever implements it:
+//
+//   - keeps nothing that was not committed: what was begun and not committed is
+//     in no Open and no All, and is gone after a restart;
+//   - copies or writes what Write is given, whose slice is the caller's again;
+//   - serves all methods at once. A Courier never removes a hash while it commits
+//     the same one;
+//   - returns ErrLocked from every method to a second user of the same place, or
+//     serves both;
+//   - returns ErrClosed after its Close, if it has one;
+//   - returns ErrNotFound for a bundle that is lost, and for no other reason: the
+//     courier gives its receipt up. What cannot be reached just now is another
+//     error, and is tried again.
+//
+// All methods return the context's error when it has ended.
 type Bundles interface {
 	// Create starts a bundle whose hash is not known yet.
 	Create(ctx context.Context) (BundleWriter, error)
-	// Open returns the bundle, or ErrNotFound. It need not verify it.
+	// Open returns the bundle, or ErrNotFound. It need not verify it: the courier
+	// does.
 	Open(ctx context.Context, h Hash) (io.ReadCloser, error)
 	// Remove deletes the bundle, if it is there.
 	Remove(ctx context.Context, h Hash) error
 	// All yields the hashes of what is kept, in any order and in constant
-	// memory. The first error ends it.
+	// memory. The first error ends it. Every other method may be called from the
+	// body of the loop.
 	All(ctx context.Context) iter.Seq2[Hash, error]
 }
 
@@ -30,10 +47,12 @@ type Bundles interface {
 // with either Commit or Abort.
 type BundleWriter interface {
 	io.Writer
-	// Commit keeps what was written under h. When it returns nil, the bundle is
-	// durable; when not, nothing is kept and an Abort does no more.
+	// Commit keeps what was written under h, which is its hash. When it returns
+	// nil, the bundle is durable; when not, nothing is kept and an Abort does no
+	// more. What was kept under h before is replaced, as it may be damaged. A
+	// second Commit, and one after Abort, is an error and changes nothing.
 	Commit(h Hash) error
-	// Abort drops what was written.
+	// Abort drops what was written. After Commit or Abort it does nothing.
 	Abort() error
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -15,29 +17,71 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/internal/crashtest"
+	"github.com/computemarket/computemarket/internal/durable"
 )
 
-// onVFS lets DirBundles use the disk that crashes.
-type onVFS struct{ vfs.FS }
+// onVFS lets a Dir use the disk that crashes.
+type onVFS struct{ fs vfs.FS }
 
-func (f onVFS) MkdirAll(dir string) error { return f.FS.MkdirAll(dir, 0o755) }
+func (f onVFS) Resolve(name string) (string, error) { return name, nil }
 
-func (f onVFS) Create(name string) (interface {
-	io.WriteCloser
-	Sync() error
-}, error) {
-	return f.FS.Create(name, "bundles")
+func (f onVFS) Mode(name string) (fs.FileMode, error) {
+	info, err := f.fs.Stat(name)
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode(), nil
 }
 
-func (f onVFS) Open(name string) (io.ReadCloser, error) { return f.FS.Open(name) }
+func (f onVFS) Create(name string, _ fs.FileMode) (durable.Handle, error) {
+	file, err := f.fs.Create(name, "bundles")
+	if err != nil {
+		return nil, err
+	}
+	return vfsHandle{file}, nil
+}
+
+type vfsHandle struct{ vfs.File }
+
+func (vfsHandle) Chmod(fs.FileMode) error { return nil }
+
+func (f onVFS) Mkdir(name string, perm fs.FileMode) error { return f.fs.MkdirAll(name, perm) }
+
+func (f onVFS) Rename(from, to string) error { return f.fs.Rename(from, to) }
+
+func (f onVFS) Remove(name string) error { return f.fs.Remove(name) }
+
+func (f onVFS) Open(name string) (io.ReadCloser, error) { return f.fs.Open(name) }
+
+func (f onVFS) List(dir string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		names, err := f.fs.List(dir)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, name := range names {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
 
 func (f onVFS) SyncDir(dir string) error {
-	d, err := f.OpenDir(dir)
+	d, err := f.fs.OpenDir(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+func (f onVFS) Claim(string) (courier.Claim, error) { return noClaim{}, nil }
+
+type noClaim struct{}
+
+func (noClaim) Holds() error { return nil }
+func (noClaim) Close() error { return nil }
 
 // ledger credits each ID once, durably, in the database of the courier's store.
 type ledger struct {

@@ -2,51 +2,44 @@ package courier
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
+	"strings"
 	"sync"
+
+	"github.com/computemarket/computemarket/internal/durable"
 )
 
-// DirBundles keeps each bundle as the file path/ab/cdef…, named by its hash in
-// hex. A bundle is written to path/tmp, synced, renamed and its folder synced,
-// so it is there whole or not at all. One Courier of one process uses a path;
-// what an earlier process left in path/tmp is removed at the first use. Nothing
-// is made before that.
+// Dir is [Bundles] in a folder, each bundle as the file path/ab/cdef…, named by
+// its hash in hex. A bundle is written to path/tmp, synced, renamed and its
+// folder synced, so it is there whole or not at all. Make one with [DirBundles].
 //
-// When a folder cannot be synced, nobody knows what the disk holds: from then
-// on Commit returns ErrPoisoned until the Bundles is made anew.
-func DirBundles(path string) Bundles { return &dirBundles{path: path, files: osFiles{}} }
+// One Dir at a time uses a folder, from its first use to its Close or the end of
+// its process: it claims the file path/lock, which stays there, and removes what
+// an earlier process left in path/tmp. For a second one, in this process or
+// another, every method returns [ErrLocked] and touches nothing. So it is for
+// the first when the folder was moved away or replaced under it; put the folder
+// back, or begin anew with another Dir.
+//
+// When a folder cannot be synced, nobody knows what the disk holds: from then on
+// Create and Commit return [ErrPoisoned]. Close the Dir and begin with another.
+// After Close every method returns [ErrClosed].
+type Dir struct {
+	path string
+	disk disk
 
-// files is what dirBundles needs of a file system.
-type files interface {
-	mkdirAll(dir string) error
-	create(name string) (newFile, error)
-	open(name string) (io.ReadCloser, error)
-	rename(from, to string) error
-	remove(name string) error
-	list(dir string) iter.Seq2[string, error] // in constant memory
-	syncDir(dir string) error
-}
-
-type newFile interface {
-	io.WriteCloser
-	Sync() error
-}
-
-type dirBundles struct {
-	path  string
-	files files
+	// gate is held for reading while a method works on the folder, and for
+	// writing by Prepare and Close.
+	gate   sync.RWMutex
+	claim  claim // nil before the first use
+	closed bool
 
 	mu       sync.Mutex
-	ready    bool   // tmp is there and empty of old files
-	next     uint64 // number of the next temporary file
 	poisoned error
 
 	shards [256]shard
@@ -55,103 +48,135 @@ type dirBundles struct {
 // shard is the folder of the bundles that share the first byte.
 type shard struct {
 	mu    sync.Mutex // held over rename and sync
-	ready bool       // the folder is there, durably
+	ready bool       // the folder was made, durably
 }
 
-func (d *dirBundles) tmp() string { return filepath.Join(d.path, "tmp") }
+var _ Bundles = (*Dir)(nil)
 
-func (d *dirBundles) name(h Hash) string {
-	s := h.String()
-	return filepath.Join(d.path, s[:2], s[2:])
+const (
+	dirPerm  = 0o755
+	filePerm = 0o644
+)
+
+// DirBundles returns the bundles in the folder at path. Nothing is made, and the
+// folder is not claimed, before the first use or [Dir.Prepare].
+func DirBundles(path string) *Dir {
+	if abs, err := filepath.Abs(path); err == nil && path != "" {
+		path = abs // stays the same when the process changes folder
+	}
+	return &Dir{path: path, disk: osDisk{}}
 }
 
-// prepare makes the folders, durably, and removes old temporary files. d.mu is
-// held.
-func (d *dirBundles) prepare() error {
-	if d.ready {
+// Prepare makes the folder, with those above it, and claims it, as the first use
+// does otherwise: a program that calls it learns at its start that the folder is
+// in use. Possible errors: [ErrLocked], [ErrInvalid] for the empty path,
+// [ErrPoisoned], [ErrClosed], and those of the file system.
+func (d *Dir) Prepare() error {
+	d.gate.Lock()
+	defer d.gate.Unlock()
+	switch {
+	case d.disk == nil || d.path == "":
+		return fmt.Errorf("%w: bundles without a folder: use DirBundles with a path", ErrInvalid)
+	case d.closed:
+		return fmt.Errorf("%w: bundles in %s", ErrClosed, d.path)
+	case d.claim != nil:
 		return nil
 	}
-	if err := d.files.mkdirAll(d.tmp()); err != nil {
+	if err := d.mkdir(d.path); err != nil {
 		return err
 	}
-	if err := d.files.syncDir(filepath.Dir(filepath.Clean(d.path))); err != nil {
-		return err
-	}
-	for name, err := range d.files.list(d.tmp()) {
-		if err != nil {
-			return err
-		}
-		if err := d.files.remove(filepath.Join(d.tmp(), name)); err != nil {
-			return err
-		}
-	}
-	d.ready = true
-	return nil
-}
-
-func (d *dirBundles) Create(ctx context.Context) (BundleWriter, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.poisoned != nil {
-		return nil, d.poisoned
-	}
-	if err := d.prepare(); err != nil {
-		return nil, fmt.Errorf("courier: bundles: %w", err)
-	}
-	d.next++
-	name := filepath.Join(d.tmp(), strconv.FormatUint(d.next, 10))
-	f, err := d.files.create(name)
+	c, err := d.disk.Claim(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("courier: bundles: %w", err)
+		return wrapDir(err)
 	}
-	return &dirWriter{newFile: f, dir: d, name: name}, nil
+	// What is in tmp is nobody's now.
+	if err := d.sweep(); err != nil {
+		return errors.Join(wrapDir(err), c.Close())
+	}
+	d.claim = c
+	return nil
 }
 
-func (d *dirBundles) Open(ctx context.Context, h Hash) (io.ReadCloser, error) {
-	if err := ctx.Err(); err != nil {
+// Close gives the folder back to whoever wants it next. It waits for what is
+// being written to it. A second Close does nothing.
+func (d *Dir) Close() error {
+	d.gate.Lock()
+	defer d.gate.Unlock()
+	d.closed = true
+	if d.claim == nil {
+		return nil
+	}
+	c := d.claim
+	d.claim = nil
+	return wrapDir(c.Close())
+}
+
+// Create implements [Bundles].
+func (d *Dir) Create(ctx context.Context) (BundleWriter, error) {
+	if err := d.enter(ctx); err != nil {
 		return nil, err
 	}
-	r, err := d.files.open(d.name(h))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: bundle %v", ErrNotFound, h)
+	defer d.gate.RUnlock()
+	if err := errors.Join(d.poison(nil), d.claim.Holds()); err != nil {
+		return nil, wrapDir(err)
 	}
-	return r, err
+	name := filepath.Join(d.tmp(), tmpPrefix+rand.Text())
+	f, err := durable.Create(d.disk, name, filePerm)
+	if errors.Is(err, fs.ErrNotExist) { // somebody cleans up folders of that name
+		if err := d.mkdir(d.tmp()); err != nil {
+			return nil, err
+		}
+		f, err = durable.Create(d.disk, name, filePerm)
+	}
+	if err != nil {
+		return nil, wrapDir(err)
+	}
+	return &dirWriter{file: f, dir: d}, nil
 }
 
-// Remove is not synced: a bundle that comes back after a crash is swept later.
-func (d *dirBundles) Remove(ctx context.Context, h Hash) error {
-	if err := ctx.Err(); err != nil {
+// Open implements [Bundles].
+func (d *Dir) Open(ctx context.Context, h Hash) (io.ReadCloser, error) {
+	if err := d.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.gate.RUnlock()
+	r, err := d.disk.Open(d.name(h))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r, wrapDir(err)
+	}
+	// When the whole folder is away, the bundle is not lost.
+	if err := d.claim.Holds(); err != nil {
+		return nil, wrapDir(err)
+	}
+	return nil, fmt.Errorf("%w: bundle %v", ErrNotFound, h)
+}
+
+// Remove implements [Bundles]. It is not synced: a bundle that comes back after
+// a crash is swept by Prune.
+func (d *Dir) Remove(ctx context.Context, h Hash) error {
+	if err := d.enter(ctx); err != nil {
 		return err
 	}
-	if err := d.files.remove(d.name(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("courier: bundles: %w", err)
+	defer d.gate.RUnlock()
+	if err := d.claim.Holds(); err != nil {
+		return wrapDir(err)
+	}
+	if err := d.disk.Remove(d.name(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return wrapDir(err)
 	}
 	return nil
 }
 
-func (d *dirBundles) All(ctx context.Context) iter.Seq2[Hash, error] {
+// All implements [Bundles].
+func (d *Dir) All(ctx context.Context) iter.Seq2[Hash, error] {
 	return func(yield func(Hash, error) bool) {
-		for shard := range 256 {
-			prefix := fmt.Sprintf("%02x", shard)
-			for name, err := range d.files.list(filepath.Join(d.path, prefix)) {
-				if errors.Is(err, fs.ErrNotExist) {
-					break
-				}
-				if err == nil {
-					err = ctx.Err()
-				}
-				if err != nil {
-					yield(Hash{}, err)
-					return
-				}
-				h, err := ParseHash(prefix + name)
-				if err != nil {
-					continue // not ours
-				}
-				if !yield(h, nil) {
+		for shard := range len(d.shards) {
+			if err := d.holds(ctx); err != nil {
+				yield(Hash{}, err)
+				return
+			}
+			for h, err := range d.allOf(ctx, fmt.Sprintf("%02x", shard)) {
+				if !yield(h, err) || err != nil {
 					return
 				}
 			}
@@ -159,40 +184,98 @@ func (d *dirBundles) All(ctx context.Context) iter.Seq2[Hash, error] {
 	}
 }
 
-// place renames a synced temporary file to its name for good. It also does so
-// when the bundle is there already: that mends a damaged one.
-func (d *dirBundles) place(tmp string, h Hash) error {
-	s := &d.shards[h[0]]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := d.poison(nil); err != nil {
-		return err
-	}
-	name := d.name(h)
-	if !s.ready {
-		if err := d.files.mkdirAll(filepath.Dir(name)); err != nil {
-			return err
+// allOf is All of one shard. The gate is not held while somebody else's loop
+// runs, who may call Close.
+func (d *Dir) allOf(ctx context.Context, prefix string) iter.Seq2[Hash, error] {
+	return func(yield func(Hash, error) bool) {
+		for name, err := range d.disk.List(filepath.Join(d.path, prefix)) {
+			if e := d.enter(ctx); e != nil {
+				yield(Hash{}, e)
+				return
+			}
+			d.gate.RUnlock()
+			if errors.Is(err, fs.ErrNotExist) {
+				return // no bundle was ever there
+			}
+			if err != nil {
+				yield(Hash{}, wrapDir(err))
+				return
+			}
+			if h, err := ParseHash(prefix + name); err == nil && !yield(h, nil) { // others are not ours
+				return
+			}
 		}
-		if err := d.sync(d.path); err != nil {
-			return err
-		}
-		s.ready = true
 	}
-	if err := d.files.rename(tmp, name); err != nil {
-		return err
-	}
-	return d.sync(filepath.Dir(name))
 }
 
-func (d *dirBundles) sync(dir string) error {
-	if err := d.files.syncDir(dir); err != nil {
-		return d.poison(fmt.Errorf("%w: sync %s: %w", ErrPoisoned, dir, err))
+// enter returns with the gate held for reading, and the folder claimed, or with
+// an error.
+func (d *Dir) enter(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d.gate.RLock()
+		if d.claim != nil {
+			return nil
+		}
+		d.gate.RUnlock()
+		if err := d.Prepare(); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *Dir) holds(ctx context.Context) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.gate.RUnlock()
+	return wrapDir(d.claim.Holds())
+}
+
+// tmpPrefix begins the names of temporary files. Earlier releases used numbers.
+const tmpPrefix = "bundle-"
+
+func (d *Dir) tmp() string { return filepath.Join(d.path, "tmp") }
+
+func (d *Dir) name(h Hash) string {
+	s := h.String()
+	return filepath.Join(d.path, s[:2], s[2:])
+}
+
+// sweep removes temporary files, and nothing that may be somebody else's.
+func (d *Dir) sweep() error {
+	for name, err := range d.disk.List(d.tmp()) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(name, tmpPrefix) && strings.Trim(name, "0123456789") != "" {
+			continue
+		}
+		if err := d.disk.Remove(filepath.Join(d.tmp(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
 
+// mkdir makes a folder, with those above it, durably.
+func (d *Dir) mkdir(name string) error { return d.synced(durable.MkdirAll(d.disk, name, dirPerm)) }
+
+// synced poisons d when err says that a folder could not be synced.
+func (d *Dir) synced(err error) error {
+	if errors.Is(err, durable.ErrUnsynced) {
+		return d.poison(fmt.Errorf("%w: %w", ErrPoisoned, err))
+	}
+	return wrapDir(err)
+}
+
 // poison keeps the first error it is given, and returns it from then on.
-func (d *dirBundles) poison(err error) error {
+func (d *Dir) poison(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.poisoned == nil {
@@ -201,87 +284,67 @@ func (d *dirBundles) poison(err error) error {
 	return d.poisoned
 }
 
-type dirWriter struct {
-	newFile
-	dir  *dirBundles
-	name string
-	done bool
+func wrapDir(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("courier: bundles: %w", err)
 }
 
+// place renames a synced temporary file to its name for good. It also does so
+// when the bundle is there already: that mends a damaged one.
+func (d *Dir) place(tmp string, h Hash) error {
+	if err := d.enter(context.Background()); err != nil {
+		return err
+	}
+	defer d.gate.RUnlock()
+	s := &d.shards[h[0]]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := d.poison(nil); err != nil {
+		return err
+	}
+	err := d.rename(s, tmp, d.name(h))
+	if errors.Is(err, fs.ErrNotExist) && s.ready {
+		s.ready = false // somebody has removed the folder
+		err = d.rename(s, tmp, d.name(h))
+	}
+	if err != nil {
+		return err
+	}
+	// Asked last: else the file could be in a folder that has just come here.
+	return wrapDir(d.claim.Holds())
+}
+
+func (d *Dir) rename(s *shard, tmp, name string) error {
+	if !s.ready {
+		if err := d.claim.Holds(); err != nil { // else a folder that was moved away would be made anew
+			return wrapDir(err)
+		}
+		if err := d.mkdir(filepath.Dir(name)); err != nil {
+			return err
+		}
+		s.ready = true
+	}
+	return d.synced(durable.Rename(d.disk, tmp, name))
+}
+
+type dirWriter struct {
+	file *durable.File
+	dir  *Dir
+}
+
+func (w *dirWriter) Write(p []byte) (int, error) { return w.file.Write(p) }
+
 func (w *dirWriter) Commit(h Hash) error {
-	if w.done {
-		return fmt.Errorf("courier: bundles: %w", fs.ErrClosed)
+	if err := w.file.Close(); err != nil {
+		return wrapDir(err)
 	}
-	if err := w.newFile.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("courier: bundles: %w", err), w.Abort())
-	}
-	w.done = true
-	if err := w.newFile.Close(); err != nil {
-		return errors.Join(fmt.Errorf("courier: bundles: %w", err), w.dir.files.remove(w.name))
-	}
-	if err := w.dir.place(w.name, h); err != nil {
-		w.dir.files.remove(w.name) // it may be gone by then; if not, the next process sweeps it
-		return fmt.Errorf("courier: bundles: %w", err)
+	if err := w.dir.place(w.file.Name(), h); err != nil {
+		w.dir.disk.Remove(w.file.Name()) // it may be gone by then; if not, it is swept some day
+		return err
 	}
 	return nil
 }
 
-func (w *dirWriter) Abort() error {
-	if w.done {
-		return nil
-	}
-	w.done = true
-	return errors.Join(w.newFile.Close(), w.dir.files.remove(w.name))
-}
-
-// osFiles is the operating system's file system.
-type osFiles struct{}
-
-func (osFiles) mkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
-
-func (osFiles) create(name string) (newFile, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-}
-
-func (osFiles) open(name string) (io.ReadCloser, error) { return os.Open(name) }
-
-func (osFiles) rename(from, to string) error { return os.Rename(from, to) }
-
-func (osFiles) remove(name string) error { return os.Remove(name) }
-
-func (osFiles) list(dir string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		f, err := os.Open(dir)
-		if err != nil {
-			yield("", err)
-			return
-		}
-		defer f.Close()
-		for {
-			names, err := f.Readdirnames(256)
-			for _, name := range names {
-				if !yield(name, nil) {
-					return
-				}
-			}
-			if err == io.EOF {
-				return
-			}
-			if err != nil {
-				yield("", err)
-				return
-			}
-		}
-	}
-}
-
-func (osFiles) syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // there a folder cannot be synced, nor need be after a rename
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (w *dirWriter) Abort() error { return wrapDir(w.file.Abort()) }

@@ -144,7 +144,9 @@ func TestKill(t *testing.T) {
 		cmd.Wait()
 	}
 
-	n, err := openNode(vfs.Default, filepath.Join(dir, "db"), courier.DirBundles(filepath.Join(dir, "bundles")))
+	bundles := courier.DirBundles(filepath.Join(dir, "bundles"))
+	defer bundles.Close()
+	n, err := openNode(vfs.Default, filepath.Join(dir, "db"), bundles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +188,7 @@ func TestKill(t *testing.T) {
 	if _, err := n.Prune(t.Context(), 0); err != nil {
 		t.Error(err)
 	}
-	for h, err := range courier.DirBundles(filepath.Join(dir, "bundles")).All(t.Context()) {
+	for h, err := range bundles.All(t.Context()) {
 		t.Errorf("a bundle stays: %v, %v", h, err)
 	}
 	t.Logf("%d sent in %d lives, %d delivered, %d again", len(sent), rounds, len(peer.receipts), peer.repeated)

@@ -3,7 +3,6 @@ package courierpebble_test
 import (
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,14 +27,15 @@ func (f refuses) Forward(_ context.Context, r courier.Receipt, b io.Reader) erro
 // Discarded, it goes.
 func TestBundleOfDeadReceiptStays(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
-	bundles := filepath.Join(dir, "bundles")
+	bundles := courier.DirBundles(filepath.Join(dir, "bundles"))
+	defer bundles.Close()
 	files := func() (n int) {
-		filepath.WalkDir(bundles, func(_ string, d os.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				n++
+		t.Helper()
+		for _, err := range bundles.All(ctx) {
+			if n++; err != nil {
+				t.Fatal(err)
 			}
-			return err
-		})
+		}
 		return n
 	}
 	open := func() (*courierpebble.Store, *courier.Courier) {
@@ -43,7 +43,7 @@ func TestBundleOfDeadReceiptStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := courier.New(s, &courier.Options{Bundles: courier.DirBundles(bundles)})
+		c, err := courier.New(s, &courier.Options{Bundles: bundles})
 		if err != nil {
 			t.Fatal(err)
 		}

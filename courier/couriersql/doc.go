@@ -8,8 +8,10 @@
 //	store, err := couriersql.New(ctx, db, nil)
 //
 // Any number of stores, on any number of nodes, may use the tables at once; all
-// of them see one queue. The bundles themselves are not in it: nodes that flush
-// bundles which others took in need a folder in common.
+// of them see one queue. The bundles themselves are not in it. A node can only
+// forward a bundle that its own courier.Bundles has; a courier.Dir serves one
+// process, so nodes that flush what others took in need a Bundles of their own
+// making that all of them reach.
 //
 // # Tables
 //

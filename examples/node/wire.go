@@ -127,10 +127,14 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 	n.observeCapacity() // before the first job asks
 	n.registry.MustRegister(admissionprom.NewCollector(n.admit, nil))
 
+	contents, err := n.bundlesIn(filepath.Join(n.dir, "slices"))
+	if err != nil {
+		return err
+	}
 	m := &market{
 		admit:    n.admit,
 		board:    n.board,
-		contents: courier.DirBundles(filepath.Join(n.dir, "slices")),
+		contents: contents,
 		limit:    limit,
 		jobs:     make(map[string]*job),
 		offers:   make(map[string]*offer),
@@ -177,11 +181,22 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 	return err
 }
 
+// bundlesIn claims a folder of bundles for as long as the node is open.
+func (n *node) bundlesIn(path string) (courier.Bundles, error) {
+	bundles := courier.DirBundles(path)
+	n.closeLater(bundles.Close)
+	return bundles, bundles.Prepare()
+}
+
 func (n *node) openCourier(context.Context) (err error) {
+	bundles, err := n.bundlesIn(resolve(n.dir, n.cfg.CourierBundlesPath))
+	if err != nil {
+		return err
+	}
 	metrics := courierprom.New(nil)
 	n.registry.MustRegister(metrics)
 	n.courier, err = courier.New(n.bundles, &courier.Options{
-		Bundles:     courier.DirBundles(resolve(n.dir, n.cfg.CourierBundlesPath)),
+		Bundles:     bundles,
 		MaxBundle:   n.cfg.CourierMaxBundle,
 		MaxAttempts: n.cfg.CourierAttempts,
 		Backoff:     milliseconds(n.cfg.CourierBackoffMS),
