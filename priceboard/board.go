@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // Bands are the quartiles of the prices in the window.
@@ -26,14 +27,14 @@ type Offer struct {
 	Derived bool
 }
 
-// Board is a sliding window of prices. Make one with [New] or [Open]. All its
-// methods are safe for concurrent use.
+// Board is a sliding window of prices. Make one with [New] or [Open]; the zero
+// Board is what New(nil) makes. All its methods are safe for concurrent use.
 type Board struct {
-	opts  Options
-	shown *published // written under mu, read without
+	shown atomic.Pointer[published] // nil until init; written under mu, read without
 
 	mu      sync.Mutex
-	prices  *sorted // the window in ascending order
+	opts    Options // with defaults after init, and constant
+	prices  *sorted // the window in ascending order; nil until init
 	queue   queue   // the window in order of arrival
 	ring    *ring   // queue, if it is one
 	changes uint64  // how often the window has changed
@@ -51,6 +52,9 @@ type queue interface {
 	restore(price uint64)
 	// appendTo appends the prices to dst, oldest first.
 	appendTo(dst []uint64) []uint64
+	// appendParties appends the parties of the newest prices to dst, oldest
+	// first, as far back as they are known.
+	appendParties(dst []string) []string
 	reset()
 }
 
@@ -63,14 +67,30 @@ func New(opts *Options) (*Board, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Board{opts: o, shown: new(published), prices: newSorted(o.Window), keeper: newKeeper()}
+	b := new(Board)
+	b.init(o)
+	return b, nil
+}
+
+// init makes b ready with options that are checked. b is new, or the caller holds
+// mu.
+func (b *Board) init(o Options) {
+	b.opts, b.prices, b.keeper = o, newSorted(o.Window), newKeeper()
 	if o.MaxPerParty > 0 {
 		b.queue = newRoster(o.Window, o.MaxPerParty)
 	} else {
 		b.ring = newRing(o.Window)
 		b.queue = b.ring
 	}
-	return b, nil
+	b.shown.Store(new(published)) // last: who sees it sees the options
+}
+
+// ready makes the zero Board one. The caller holds mu.
+func (b *Board) ready() {
+	if b.prices == nil {
+		o, _ := (*Options)(nil).withDefaults()
+		b.init(o)
+	}
 }
 
 // Record adds a price that nothing more is known about. Any uint64 is a price.
@@ -85,6 +105,9 @@ func (b *Board) RecordOffer(o Offer) {
 
 func (b *Board) record(price uint64, party string) {
 	b.mu.Lock()
+	if b.prices == nil {
+		b.ready()
+	}
 	var left uint64
 	var full bool
 	if b.ring != nil { // the usual case, without the cost of an interface
@@ -98,7 +121,7 @@ func (b *Board) record(price uint64, party string) {
 		b.prices.add(price)
 	}
 	b.changes++
-	b.shown.set(b.prices.n, &b.prices.values)
+	b.shown.Load().set(b.prices.n, &b.prices.values)
 	b.mu.Unlock()
 }
 
@@ -108,7 +131,11 @@ func (b *Board) record(price uint64, party string) {
 //
 // Bands takes no lock, allocates nothing and does not wait for writers.
 func (b *Board) Bands() (bands Bands, ok bool) {
-	n, p25, median, p75 := b.shown.get()
+	shown := b.shown.Load()
+	if shown == nil {
+		return Bands{}, false
+	}
+	n, p25, median, p75 := shown.get()
 	if n < b.opts.MinSamples {
 		return Bands{N: n}, false
 	}
@@ -116,8 +143,10 @@ func (b *Board) Bands() (bands Bands, ok bool) {
 }
 
 // Quantile returns the price at index floor(n·q) of the n sorted prices, and the
-// highest at q = 1. It takes the board's lock, and the time grows with the
-// window: a few microseconds at a million prices.
+// highest at q = 1. q counts as the decimal it is written as: 0.29 of 100 prices
+// is index 29, though the nearest float64 is a little less. It takes the board's
+// lock, and the time grows with the window: a few microseconds at a million
+// prices.
 //
 // Possible errors: [ErrQuantile], [ErrNoBands].
 func (b *Board) Quantile(q float64) (uint64, error) {
@@ -126,10 +155,11 @@ func (b *Board) Quantile(q float64) (uint64, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.ready()
 	if b.prices.n < b.opts.MinSamples {
 		return 0, fmt.Errorf("%w: %d of %d", ErrNoBands, b.prices.n, b.opts.MinSamples)
 	}
-	return b.prices.at(rank(b.prices.n, q)), nil
+	return b.prices.at(decimalRank(b.prices.n, q)), nil
 }
 
 // BacklogAdjustedBid returns median × (1 + backlog/window), rounded up, where
@@ -160,8 +190,9 @@ func (b *Board) BacklogAdjustedBid(backlog uint64) (bid uint64, ok bool) {
 func (b *Board) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.ready()
 	b.prices.reset()
 	b.queue.reset()
 	b.changes++
-	b.shown.set(0, &b.prices.values)
+	b.shown.Load().set(0, &b.prices.values)
 }

@@ -1,12 +1,15 @@
 package priceboard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/big"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -73,7 +76,7 @@ func (m *model) check(b *Board) error {
 	if got != want || ok != (n >= m.opts.MinSamples) {
 		return fmt.Errorf("Bands: %+v, %v, want %+v", got, ok, want)
 	}
-	for _, q := range []float64{0, 0.1, 0.5, 0.9, 1} {
+	for _, q := range []float64{0, 0.1, 0.29, 0.5, 0.57, 0.9, 1} {
 		got, err := b.Quantile(q)
 		if n < m.opts.MinSamples {
 			if !errors.Is(err, ErrNoBands) {
@@ -81,7 +84,9 @@ func (m *model) check(b *Board) error {
 			}
 			continue
 		}
-		if want := s[min(int(math.Floor(float64(n)*q)), n-1)]; err != nil || got != want {
+		exact := new(big.Rat).Mul(decimal(q), big.NewRat(int64(n), 1))
+		k := int(new(big.Int).Quo(exact.Num(), exact.Denom()).Int64())
+		if want := s[min(k, n-1)]; err != nil || got != want {
 			return fmt.Errorf("Quantile(%v): %d, %v, want %d", q, got, err, want)
 		}
 	}
@@ -89,6 +94,12 @@ func (m *model) check(b *Board) error {
 		return fmt.Errorf("in order of arrival: %v, want %v", got, m.prices())
 	}
 	return nil
+}
+
+// decimal is q as it is written.
+func decimal(q float64) *big.Rat {
+	d, _ := new(big.Rat).SetString(strconv.FormatFloat(q, 'g', -1, 64))
+	return d
 }
 
 // TestBoardModel holds a board with any options against the model, after any
@@ -334,4 +345,61 @@ func TestRosterForgets(t *testing.T) {
 	if len(r.parties) != 0 {
 		t.Errorf("%d parties after Reset", len(r.parties))
 	}
+}
+
+// TestZeroBoard: the zero Board is what New(nil) makes, whatever is called first.
+func TestZeroBoard(t *testing.T) {
+	made := newBoard(t, nil)
+	for name, first := range map[string]func(*Board) (any, error){
+		"Bands":     func(b *Board) (any, error) { bands, ok := b.Bands(); return fmt.Sprint(bands, ok), nil },
+		"Quantile":  func(b *Board) (any, error) { return b.Quantile(0.5) },
+		"Bid":       func(b *Board) (any, error) { bid, ok := b.BacklogAdjustedBid(1); return fmt.Sprint(bid, ok), nil },
+		"Record":    func(b *Board) (any, error) { return nil, nil },
+		"Reset":     func(b *Board) (any, error) { b.Reset(); return nil, nil },
+		"Save":      func(b *Board) (any, error) { return nil, b.Save(t.Context()) },
+		"Result":    func(b *Board) (any, error) { return b.LoadResult(), nil },
+		"RunToDone": func(b *Board) (any, error) { return nil, b.Run(done(t)) },
+	} {
+		zero := new(Board)
+		got, err := first(zero)
+		want, wantErr := first(made)
+		if got != want || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%s: %v, %v, want %v, %v", name, got, err, want, wantErr)
+		}
+		m := &model{opts: Options{Window: 100, MinSamples: 1}}
+		for i := range 150 {
+			zero.Record(uint64(i))
+			m.record(Offer{Price: uint64(i)})
+		}
+		if err := m.check(zero); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := errors.Join(zero.Close(), new(Board).Close()); err != nil {
+			t.Errorf("%s, Close: %v", name, err)
+		}
+	}
+}
+
+func done(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// TestZeroBoardAtOnce: also if many begin with it together.
+func TestZeroBoardAtOnce(t *testing.T) {
+	b := new(Board)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range uint64(100) {
+				b.Record(i)
+				if bands, ok := b.Bands(); !ok || bands.N == 0 {
+					t.Error("no bands after a Record")
+				}
+				b.Save(t.Context())
+			}
+		})
+	}
+	wg.Wait()
 }

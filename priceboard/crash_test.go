@@ -2,82 +2,51 @@ package priceboard
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// A model of a folder that loses what was not synced, and can crash or fail at
-// any step.
+	"github.com/computemarket/computemarket/internal/durable"
+	"github.com/computemarket/computemarket/internal/durable/durabletest"
+	"github.com/computemarket/computemarket/internal/filelock"
+)
 
 var errCrash = errors.New("crash")
 
-// inode is a file apart from its name.
-type inode struct {
-	data   []byte // as programs see it
-	synced []byte // what a crash leaves for certain
-	clean  bool   // data is synced
-}
-
-// change is a change of names: to is bound to node, and from is free.
-type change struct {
-	from, to string
-	node     *inode
-}
-
+// crashDisk is a disk in memory on which a FileStore stops or fails at any step.
 type crashDisk struct {
-	names   map[string]*inode // as programs see them
-	stable  map[string]*inode // as of the last sync of the folder
-	changes []change          // since then
+	durable.FS
+	disk    *durabletest.Disk
 	locked  bool
 	lockErr error
 
 	step    int   // how many steps were taken
-	crashAt int   // the step at which everything stops; 0 for never
 	failAt  int   // the step that fails with failErr; 0 for none
 	forGood bool  // all later steps fail, too
 	failErr error // what they return
-	crashed bool
 }
 
-func newCrashDisk() *crashDisk {
-	return &crashDisk{names: map[string]*inode{}, stable: map[string]*inode{}}
+func onDisk(disk *durabletest.Disk) *crashDisk {
+	d := &crashDisk{disk: disk}
+	d.FS = durabletest.Hook(disk, d.next)
+	return d
 }
 
 // next counts a step, and says if it is not to happen.
 func (d *crashDisk) next() error {
 	d.step++
-	if d.crashed || d.step == d.crashAt {
-		d.crashed = true
-		return errCrash
-	}
 	if d.failAt > 0 && (d.step == d.failAt || d.forGood && d.step > d.failAt) {
 		return d.failErr
 	}
 	return nil
 }
 
-func (d *crashDisk) apply(c change) {
-	d.changes = append(d.changes, c)
-	c.apply(d.names)
-}
-
-func (c change) apply(names map[string]*inode) {
-	if c.from != "" {
-		delete(names, c.from)
-	}
-	if c.to != "" {
-		names[c.to] = c.node
-	}
-}
-
-func (d *crashDisk) lock(string) (io.Closer, error) {
+func (d *crashDisk) lock(string) (claim, error) {
 	if d.lockErr != nil {
 		return nil, d.lockErr
 	}
@@ -90,163 +59,66 @@ func (d *crashDisk) lock(string) (io.Closer, error) {
 
 type unlocker struct{ d *crashDisk }
 
+func (u unlocker) Holds() bool { return u.d.locked }
+
 func (u unlocker) Close() error { u.d.locked = false; return nil }
 
 func (d *crashDisk) read(name string) ([]byte, error) {
 	if err := d.next(); err != nil {
 		return nil, err
 	}
-	n := d.names[name]
-	if n == nil {
-		return nil, fs.ErrNotExist
-	}
-	return slices.Clone(n.data), nil
+	return d.disk.Get(name)
 }
 
-func (d *crashDisk) exists(name string) (bool, error) { return d.names[name] != nil, d.next() }
-
-func (d *crashDisk) create(name string) (newFile, error) {
-	if err := d.next(); err != nil {
-		return nil, err
-	}
-	if d.names[name] != nil {
-		return nil, fs.ErrExist
-	}
-	n := &inode{}
-	d.apply(change{to: name, node: n})
-	return &crashFile{d, n}, nil
+func (d *crashDisk) exists(name string) (bool, error) {
+	return slices.Contains(d.disk.Names(), name), d.next()
 }
 
-func (d *crashDisk) rename(from, to string) error {
-	if err := d.next(); err != nil {
-		return err
-	}
-	if d.names[from] == nil {
-		return fs.ErrNotExist
-	}
-	d.apply(change{from, to, d.names[from]})
-	return nil
-}
-
-func (d *crashDisk) remove(name string) error {
-	if err := d.next(); err != nil {
-		return err
-	}
-	if d.names[name] == nil {
-		return fs.ErrNotExist
-	}
-	d.apply(change{from: name})
-	return nil
-}
-
-func (d *crashDisk) syncDir(string) error {
-	if err := d.next(); err != nil {
-		return err
-	}
-	d.stable, d.changes = maps.Clone(d.names), nil
-	return nil
-}
-
-type crashFile struct {
-	d *crashDisk
-	n *inode
-}
-
-// Write is two steps, so that a crash or a full disk can leave a part.
-func (f *crashFile) Write(p []byte) (int, error) {
-	f.n.clean = false
-	for i, part := range [][]byte{p[:len(p)/2], p[len(p)/2:]} {
-		if err := f.d.next(); err != nil {
-			return i * (len(p) / 2), err
-		}
-		f.n.data = append(f.n.data, part...)
-	}
-	return len(p), nil
-}
-
-func (f *crashFile) Sync() error {
-	if err := f.d.next(); err != nil {
-		return err
-	}
-	f.n.synced, f.n.clean = slices.Clone(f.n.data), true
-	return nil
-}
-
-func (f *crashFile) Close() error { return f.d.next() }
-
-// survivors are the disks that a crash of d can leave: any of the changes of
-// names since the last sync, with any of several fates of unsynced data.
-func (d *crashDisk) survivors() []*crashDisk {
-	fates := []func(n *inode) []byte{
-		func(n *inode) []byte { return n.synced },
-		func(n *inode) []byte { return n.data[:len(n.data)/2] },
-		func(n *inode) []byte { return n.data },
-		func(n *inode) []byte { return make([]byte, len(n.data)) }, // size came, data did not
-	}
-	var out []*crashDisk
-	for subset := range 1 << len(d.changes) {
-		names := maps.Clone(d.stable)
-		for i, c := range d.changes {
-			if subset>>i&1 == 1 {
-				c.apply(names)
-			}
-		}
-		for _, fate := range fates {
-			s := newCrashDisk()
-			for name, n := range names {
-				data := n.data
-				if !n.clean {
-					data = fate(n)
-				}
-				data = slices.Clone(data)
-				s.names[name] = &inode{data, data, true}
-			}
-			s.stable = maps.Clone(s.names)
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// clone is d, to go on with twice. All of it must be synced.
-func (d *crashDisk) clone() *crashDisk {
-	c := newCrashDisk()
-	c.names, c.stable = maps.Clone(d.names), maps.Clone(d.stable)
-	return c
-}
-
+// open returns a store as the next process would, the one before being gone.
 func (d *crashDisk) open() *FileStore {
-	d.locked = false // the process before is gone
-	return &FileStore{path: "/dir/board", sys: d}
+	d.locked = false
+	return &FileStore{path: "/board", sys: d}
 }
 
-func (d *crashDisk) mustLoad(t *testing.T) []uint64 {
-	t.Helper()
-	s, err := d.open().Load(t.Context())
-	if err == ErrNoSnapshot {
-		return nil
+// load returns what a new process finds on disk.
+func load(disk *durabletest.Disk) ([]uint64, error) {
+	s, err := onDisk(disk).open().Load(context.Background())
+	if errors.Is(err, ErrNoSnapshot) {
+		err = nil
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Prices
+	return s.Prices, err
 }
 
 var (
 	oldSnap = Snapshot{Window: 100, Prices: []uint64{1, 2, 3}}
-	newSnap = Snapshot{Window: 100, Prices: []uint64{4, 5, 6, 7, 8, 9}}
+	newSnap = Snapshot{Window: 100, Prices: []uint64{4, 5, 6, 7, 8, 9}, Parties: []string{"a", "b", "a"}}
 )
 
-// starts are disks to save newSnap on, and what they hold.
-func starts(t *testing.T) map[string]*crashDisk {
-	saved := newCrashDisk()
-	if err := saved.open().Save(t.Context(), oldSnap); err != nil {
+// starts are disks to save newSnap on.
+func starts(t *testing.T) map[string]*durabletest.Disk {
+	saved := durabletest.NewDisk()
+	if err := onDisk(saved).open().Save(t.Context(), oldSnap); err != nil {
 		t.Fatal(err)
 	}
-	leftover := saved.clone()
-	leftover.names["/dir/board.tmp"] = &inode{[]byte("PBRD"), []byte("PBRD"), true}
-	leftover.stable = maps.Clone(leftover.names)
-	return map[string]*crashDisk{"no file": newCrashDisk(), "a file": saved, "a file and a temporary": leftover}
+	leftover := saved.Clone()
+	leftover.Put("/board.tmp", []byte("PBRD"))
+	return map[string]*durabletest.Disk{"no file": durabletest.NewDisk(), "a file": saved, "a file and a temporary": leftover}
+}
+
+// oldOrNew checks that disk holds one of two snapshots, whole: the new one if the
+// save had returned.
+func oldOrNew(disk *durabletest.Disk, old []uint64, saved error) error {
+	got, err := load(disk)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(got, newSnap.Prices) && (saved == nil || !slices.Equal(got, old)) {
+		return fmt.Errorf("the file holds %v", got)
+	}
+	if slices.Contains(disk.Names(), "/board.tmp") {
+		return errors.New("the temporary file is still there")
+	}
+	return nil
 }
 
 // TestCrashAtEveryStep crashes a save at its first step, its second, … until none
@@ -254,32 +126,29 @@ func starts(t *testing.T) map[string]*crashDisk {
 // the new one, the new one if Save had returned, and can save again.
 func TestCrashAtEveryStep(t *testing.T) {
 	for name, start := range starts(t) {
-		old := start.clone().mustLoad(t)
+		old, err := load(start.Clone())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for k := 1; ; k++ {
-			d := start.clone()
-			d.crashAt = k
-			err := d.open().Save(t.Context(), newSnap)
-			if d.crashed != errors.Is(err, errCrash) {
-				t.Fatalf("%s, step %d: %v", name, k, err)
-			}
-			for i, s := range d.survivors() {
-				got := s.mustLoad(t)
-				isNew := slices.Equal(got, newSnap.Prices)
-				if !isNew && (err == nil || !slices.Equal(got, old)) {
-					t.Fatalf("%s, crash at step %d, survivor %d (Save: %v): %v", name, k, i, err, got)
+			d := onDisk(start.Clone())
+			d.failAt, d.forGood, d.failErr = k, true, errCrash
+			saved := d.open().Save(t.Context(), newSnap)
+			for i, s := range d.disk.Survivors() {
+				if err := oldOrNew(s, old, saved); err != nil {
+					t.Fatalf("%s, crash at step %d, survivor %d (Save: %v): %v", name, k, i, saved, err)
 				}
-				if s.names["/dir/board.tmp"] != nil {
-					t.Fatalf("%s, crash at step %d, survivor %d: the temporary file is still there", name, k, i)
-				}
-				if err := s.open().Save(t.Context(), oldSnap); err != nil {
+				if err := onDisk(s).open().Save(t.Context(), oldSnap); err != nil {
 					t.Fatal(err)
 				}
-				if got := s.mustLoad(t); !slices.Equal(got, oldSnap.Prices) {
-					t.Fatalf("%s, crash at step %d: saved again, %v", name, k, got)
+				if got, err := load(s); err != nil || !slices.Equal(got, oldSnap.Prices) {
+					t.Fatalf("%s, crash at step %d: saved again, %v, %v", name, k, got, err)
 				}
 			}
-			if err == nil {
-				t.Logf("%s: %d steps", name, k-1)
+			if d.step < k {
+				if saved != nil {
+					t.Fatalf("%s, without a crash: %v", name, saved)
+				}
 				break
 			}
 		}
@@ -291,23 +160,23 @@ func TestCrashAtEveryStep(t *testing.T) {
 // that they are aside, they stay there.
 func TestCrashWhileSettingAside(t *testing.T) {
 	junk := []byte("PBRD and then nothing that makes sense")
-	start := newCrashDisk()
-	start.names["/dir/board"] = &inode{junk, junk, true}
-	start.stable = maps.Clone(start.names)
+	junk[4], junk[5] = 1, 0
+	start := durabletest.NewDisk()
+	start.Put("/board", junk)
 	for k := 1; ; k++ {
-		d := start.clone()
-		d.crashAt = k
+		d := onDisk(start.Clone())
+		d.failAt, d.forGood, d.failErr = k, true, errCrash
 		_, err := d.open().Load(t.Context())
-		for i, s := range d.survivors() {
-			_, again := s.open().Load(t.Context())
-			if again != ErrNoSnapshot && (!errors.Is(again, ErrCorrupt) || errors.Is(err, ErrCorrupt)) {
+		for i, s := range d.disk.Survivors() {
+			_, again := onDisk(s).open().Load(t.Context())
+			if !errors.Is(again, ErrNoSnapshot) && (!errors.Is(again, ErrCorrupt) || errors.Is(err, ErrCorrupt)) {
 				t.Fatalf("crash at step %d, survivor %d: %v, then %v", k, i, err, again)
 			}
-			if n := s.names["/dir/board.corrupt"]; n == nil || !bytes.Equal(n.data, junk) {
+			if got, _ := s.Get("/board.corrupt"); !bytes.Equal(got, junk) {
 				t.Fatalf("crash at step %d, survivor %d: the damaged bytes are lost", k, i)
 			}
 		}
-		if !d.crashed {
+		if d.step < k {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("without a crash: %v", err)
 			}
@@ -321,49 +190,66 @@ func TestCrashWhileSettingAside(t *testing.T) {
 // new snapshot is there, and once the disk is well the next save succeeds.
 func TestFaultAtEveryStep(t *testing.T) {
 	for name, start := range starts(t) {
-		old := start.clone().mustLoad(t)
+		old, err := load(start.Clone())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, fault := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EIO} {
-			for _, forGood := range []bool{false, true} {
-				for k := 1; ; k++ {
-					d := start.clone()
-					d.failAt, d.failErr, d.forGood = k, fault, forGood
-					f := d.open()
-					err := f.Save(t.Context(), newSnap)
-					steps := d.step
-					at := fmt.Sprintf("%s, %v at step %d", name, fault, k)
-					if steps >= k && !errors.Is(err, fault) {
-						t.Fatalf("%s: Save returned %v", at, err)
+			for k := 1; ; k++ {
+				d := onDisk(start.Clone())
+				d.failAt, d.failErr, d.forGood = k, fault, k%2 == 0
+				f := d.open()
+				saved := f.Save(t.Context(), newSnap)
+				steps := d.step
+				at := fmt.Sprintf("%s, %v at step %d", name, fault, k)
+				if steps >= k && !errors.Is(saved, fault) {
+					t.Fatalf("%s: Save returned %v", at, saved)
+				}
+				d.failAt = 0
+				for _, s := range d.disk.Survivors() {
+					if err := oldOrNew(s, old, saved); err != nil {
+						t.Fatalf("%s: %v", at, err)
 					}
-					d.failAt = 0
-					for _, s := range d.survivors() {
-						got := s.mustLoad(t)
-						isNew := slices.Equal(got, newSnap.Prices)
-						if !isNew && (err == nil || !slices.Equal(got, old)) {
-							t.Fatalf("%s: %v", at, got)
-						}
+				}
+				if err := f.Save(t.Context(), newSnap); err != nil {
+					t.Fatalf("%s: the next save: %v", at, err)
+				}
+				for _, s := range d.disk.Survivors() {
+					if err := oldOrNew(s, nil, nil); err != nil {
+						t.Fatalf("%s: after the next save: %v", at, err)
 					}
-					if err := f.Save(t.Context(), newSnap); err != nil {
-						t.Fatalf("%s: the next save: %v", at, err)
-					}
-					for _, s := range d.survivors() {
-						if got := s.mustLoad(t); !slices.Equal(got, newSnap.Prices) {
-							t.Fatalf("%s: after the next save: %v", at, got)
-						}
-					}
-					if steps < k {
-						break
-					}
+				}
+				if steps < k {
+					break
 				}
 			}
 		}
 	}
 }
 
+// TestUnsyncedFolder: the last step of a save alone can fail. The error does not
+// say that the file is as before, for it is not.
+func TestUnsyncedFolder(t *testing.T) {
+	well := onDisk(starts(t)["a file"])
+	if err := well.open().Save(t.Context(), oldSnap); err != nil {
+		t.Fatal(err)
+	}
+	d := onDisk(starts(t)["a file"])
+	d.failAt, d.failErr = well.step, syscall.EIO
+	err := d.open().Save(t.Context(), newSnap)
+	if !errors.Is(err, durable.ErrUnsynced) || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("step %d: %v, want ErrUnsynced", d.step, err)
+	}
+	if got, err := load(d.disk); err != nil || !slices.Equal(got, newSnap.Prices) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 // TestReadOnlyFolder: a board reads there, says that it cannot save, goes on, and
 // saves when the folder becomes writable.
 func TestReadOnlyFolder(t *testing.T) {
-	d := starts(t)["a file"]
-	d.lockErr = fmt.Errorf("open board.lock: %w", fs.ErrPermission)
+	d := onDisk(starts(t)["a file"])
+	d.lockErr = fmt.Errorf("%w: %w", filelock.ErrReadOnly, fs.ErrPermission)
 	b := openBoard(t, d.open(), nil)
 	if r := b.LoadResult(); r.Outcome != Restored || r.Prices != 3 {
 		t.Errorf("%+v", r)
@@ -379,39 +265,50 @@ func TestReadOnlyFolder(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if got := d.mustLoad(t); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
-		t.Errorf("saved %v", got)
+	if got, err := load(d.disk); err != nil || !slices.Equal(got, []uint64{1, 2, 3, 4}) {
+		t.Errorf("saved %v, %v", got, err)
 	}
 }
 
-// TestDamagedAndReadOnly: a damaged file that cannot be moved aside is an error
-// of Open, for the next save would overwrite it.
-func TestDamagedAndReadOnly(t *testing.T) {
-	d := newCrashDisk()
-	d.names["/dir/board"] = &inode{[]byte("junk"), []byte("junk"), true}
-	d.failAt, d.forGood, d.failErr = 3, true, syscall.EROFS // after remove and read
-	b, err := Open(t.Context(), d.open(), nil)
-	if b != nil || !errors.Is(err, syscall.EROFS) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("%v, %v", b, err)
-	}
-	if d.locked {
-		t.Error("the claim is still there")
-	}
-	if got := d.names["/dir/board"]; string(got.data) != "junk" {
-		t.Error("the damaged file is gone")
+// TestDamagedAndNoClaim: a damaged file that cannot be moved aside is an error of
+// Open, for the next save would overwrite it. Without a claim nobody touches it:
+// it may be another's.
+func TestDamagedAndNoClaim(t *testing.T) {
+	for name, prepare := range map[string]func(*crashDisk){
+		"cannot be moved": func(d *crashDisk) { d.failAt, d.forGood, d.failErr = 4, true, syscall.EROFS }, // after resolve, remove and read
+		"read-only":       func(d *crashDisk) { d.lockErr = fmt.Errorf("%w: %w", filelock.ErrReadOnly, syscall.EROFS) },
+	} {
+		d := onDisk(durabletest.NewDisk())
+		d.disk.Put("/board", []byte("junk"))
+		prepare(d)
+		f := d.open()
+		b, err := Open(t.Context(), f, nil)
+		if b != nil || !errors.Is(err, syscall.EROFS) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s: %v, %v", name, b, err)
+		}
+		if d.locked {
+			t.Errorf("%s: the claim is still there", name)
+		}
+		if got, _ := d.disk.Get("/board"); string(got) != "junk" {
+			t.Errorf("%s: the damaged file is gone", name)
+		}
+		d.failAt, d.lockErr = 0, nil
+		if b, err = Open(t.Context(), f, nil); err != nil || b.LoadResult().Outcome != Damaged {
+			t.Errorf("%s: the next Open: %v", name, err)
+		}
 	}
 }
 
 // TestUnreadableFile: a file that cannot be read now is not a damaged one. Open
 // fails and the file stays.
 func TestUnreadableFile(t *testing.T) {
-	d := starts(t)["a file"]
-	d.failAt, d.failErr = d.step+2, syscall.EIO // the read
+	d := onDisk(starts(t)["a file"])
+	d.failAt, d.failErr = 3, syscall.EIO // the read, after resolve and remove
 	b, err := Open(t.Context(), d.open(), nil)
-	if b != nil || !errors.Is(err, syscall.EIO) {
+	if b != nil || !errors.Is(err, syscall.EIO) || d.locked {
 		t.Errorf("%v, %v, want EIO", b, err)
 	}
-	if got := d.clone().mustLoad(t); !slices.Equal(got, oldSnap.Prices) {
-		t.Errorf("after a failed read: %v", got)
+	if got, err := load(d.disk); err != nil || !slices.Equal(got, oldSnap.Prices) {
+		t.Errorf("after a failed read: %v, %v", got, err)
 	}
 }

@@ -24,7 +24,10 @@
 // what a [Store] has saved; [File] is the usual store and [Board.Run] saves to it
 // at an interval. Bands are an aid to bidding, not a ledger: a damaged file is
 // kept aside and reported by [Board.LoadResult], and the board starts empty
-// rather than not at all.
+// rather than not at all. A file of a newer version is left alone: [ErrSchema].
+//
+// Store and Logger are the caller's code. If one panics, or ends its goroutine,
+// the call of the board that needed it returns an error that says so.
 //
 // Collectors for Prometheus are in priceboardprom; a store of your own runs the
 // suite in priceboardtest.

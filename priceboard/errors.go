@@ -6,8 +6,8 @@ import (
 )
 
 var (
-	// ErrOptions reports an option out of its range. It is the caller's
-	// mistake; nothing was made.
+	// ErrOptions reports an option out of its range, or an argument that is
+	// missing. It is the caller's mistake; nothing was made.
 	ErrOptions = errors.New("priceboard: bad option")
 
 	// ErrQuantile reports a quantile that is not a number from 0 to 1.
@@ -17,7 +17,8 @@ var (
 	// [Options.MinSamples] prices. Record more and ask again.
 	ErrNoBands = errors.New("priceboard: too few prices")
 
-	// ErrNoStore reports a save, or an Open, of a board without a store.
+	// ErrNoStore reports the save of a board without a store, and, with
+	// ErrOptions, an Open without one.
 	ErrNoStore = errors.New("priceboard: no store")
 
 	// ErrClosed reports the use of a board or store after its Close.
@@ -30,12 +31,17 @@ var (
 	// ErrNoSnapshot reports a store in which nothing has been saved.
 	ErrNoSnapshot = errors.New("priceboard: nothing saved")
 
-	// ErrCorrupt reports saved bytes that are not a snapshot: damaged, cut
-	// short, or of an unknown version. See [CorruptError] for where they went.
+	// ErrSchema reports a snapshot that a newer version of this package has
+	// saved. It is left as it is. Use the newer version again, or another file.
+	ErrSchema = errors.New("priceboard: snapshot of a newer version")
+
+	// ErrCorrupt reports saved bytes that are not a snapshot: damaged, or cut
+	// short. See [CorruptError] for where they went.
 	ErrCorrupt = errors.New("priceboard: damaged snapshot")
 
-	// ErrSnapshot reports a snapshot that cannot be saved: a window of 0, or
-	// more prices than the window or the format can hold. Nothing was written.
+	// ErrSnapshot reports a snapshot that cannot be saved: a window of 0, more
+	// prices than the window or the format can hold, or more parties than
+	// prices. Nothing was written.
 	ErrSnapshot = errors.New("priceboard: invalid snapshot")
 )
 

@@ -68,7 +68,7 @@ func ExampleOpen() {
 	file := filepath.Join(dir, "price_board.v1.bin")
 
 	for range 2 { // two lives of a node
-		board, err := priceboard.Open(context.Background(), priceboard.File(file),
+		board, err := priceboard.Open(context.Background(), priceboard.File(file, nil),
 			&priceboard.Options{SaveInterval: 10 * time.Second})
 		if err != nil {
 			fmt.Println(err)

@@ -38,7 +38,7 @@ func TestVector(t *testing.T) {
 	if err := os.WriteFile(path, want, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b, err := Open(t.Context(), File(path), nil)
+	b, err := Open(t.Context(), File(path, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,8 @@ func damages(t *testing.T) map[string][]byte {
 		"cut in the prices":    good[:len(good)-9],
 		"a byte more":          append(slices.Clone(good), 0),
 		"wrong magic":          with(0, 'p'),
-		"unknown version":      with(4, 2),
+		"version 2 of 1":       with(4, 2),
+		"version 3 of 1":       slices.Concat(good[:4], []byte{3}, good[5:]),
 		"version 0":            with(4, 0),
 		"length too small":     with(6, 55),
 		"length too big":       with(6, 0xff, 0xff, 0xff, 0xff),
@@ -181,7 +182,7 @@ func TestDamagedFile(t *testing.T) {
 					t.Fatal(err)
 				}
 				log := new(recorder)
-				b, err := Open(t.Context(), File(path), &Options{Logger: log.logger()})
+				b, err := Open(t.Context(), File(path, nil), &Options{Logger: log.logger()})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -217,20 +218,20 @@ func TestFileOpenErrors(t *testing.T) {
 		"a folder":       dir,
 		"missing folder": filepath.Join(dir, "no", "such", "file"),
 	} {
-		b, err := Open(t.Context(), File(path), nil)
+		b, err := Open(t.Context(), File(path, nil), nil)
 		if err == nil || b != nil {
 			t.Errorf("%s: opened", name)
 		}
 	}
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Open(done, File(filepath.Join(dir, "x")), nil); !errors.Is(err, context.Canceled) {
+	if _, err := Open(done, File(filepath.Join(dir, "x"), nil), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("done context: %v", err)
 	}
 	if _, err := Open(t.Context(), nil, nil); !errors.Is(err, ErrNoStore) {
 		t.Errorf("no store: %v", err)
 	}
-	if _, err := Open(t.Context(), File(filepath.Join(dir, "x")), &Options{Window: -1}); !errors.Is(err, ErrOptions) {
+	if _, err := Open(t.Context(), File(filepath.Join(dir, "x"), nil), &Options{Window: -1}); !errors.Is(err, ErrOptions) {
 		t.Errorf("bad options: %v", err)
 	}
 	entries, err := os.ReadDir(dir)

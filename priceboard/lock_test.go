@@ -21,30 +21,30 @@ func TestTwoBoards(t *testing.T) {
 		t.Skip(err)
 	}
 	path := filepath.Join(dir, "price_board.v1.bin")
-	store := File(path)
+	store := File(path, nil)
 	b := openBoard(t, store, nil)
 	b.Record(1)
 	for name, second := range map[string]Store{
-		"another handle":  File(path),
-		"through a link":  File(filepath.Join(link, "price_board.v1.bin")),
+		"another handle":  File(path, nil),
+		"through a link":  File(filepath.Join(link, "price_board.v1.bin"), nil),
 		"the same handle": store,
-		"roundabout":      File(dir + "/./../" + filepath.Base(dir) + "/price_board.v1.bin"),
+		"roundabout":      File(dir+"/./../"+filepath.Base(dir)+"/price_board.v1.bin", nil),
 	} {
 		if _, err := Open(t.Context(), second, nil); !errors.Is(err, ErrInUse) {
 			t.Errorf("%s: %v, want ErrInUse", name, err)
 		}
 	}
-	if err := File(path).Save(t.Context(), oldSnap); !errors.Is(err, ErrInUse) {
+	if err := File(path, nil).Save(t.Context(), oldSnap); !errors.Is(err, ErrInUse) {
 		t.Errorf("Save by another handle: %v, want ErrInUse", err)
 	}
 	if err := b.Save(t.Context()); err != nil {
 		t.Errorf("the first board was disturbed: %v", err)
 	}
-	neighbour := openBoard(t, File(filepath.Join(dir, "other.bin")), nil)
+	neighbour := openBoard(t, File(filepath.Join(dir, "other.bin"), nil), nil)
 	if err := errors.Join(neighbour.Close(), b.Close()); err != nil {
 		t.Fatal(err)
 	}
-	b = openBoard(t, File(path), nil)
+	b = openBoard(t, File(path, nil), nil)
 	if r := b.LoadResult(); r.Prices != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -83,7 +83,7 @@ func TestChild(t *testing.T) {
 	if path == "" {
 		t.Skip("runs as a child of TestKill")
 	}
-	b := openBoard(t, File(path), &Options{Window: childWindow})
+	b := openBoard(t, File(path, nil), &Options{Window: childWindow})
 	for k := uint64(1); ; k++ {
 		for range childWindow {
 			b.Record(k)
@@ -117,7 +117,7 @@ func TestKill(t *testing.T) {
 		if told == 0 {
 			t.Fatal("the child told nothing")
 		}
-		if _, err := Open(t.Context(), File(path), nil); !errors.Is(err, ErrInUse) {
+		if _, err := Open(t.Context(), File(path, nil), nil); !errors.Is(err, ErrInUse) {
 			t.Errorf("beside a running process: %v, want ErrInUse", err)
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -128,7 +128,7 @@ func TestKill(t *testing.T) {
 		}
 		cmd.Wait()
 
-		b := openBoard(t, File(path), &Options{Window: childWindow})
+		b := openBoard(t, File(path, nil), &Options{Window: childWindow})
 		prices := b.queue.appendTo(nil)
 		if r := b.LoadResult(); r.Outcome != Restored || len(prices) != childWindow ||
 			len(slices.Compact(prices)) != 1 || prices[0] < told {

@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// MaxWindow is the largest window. The saved form gives the length of its
-// payload in 32 bits, and this many prices fit.
-const MaxWindow = (1<<32 - 1 - payloadHead) / 8
+// MaxWindow is the largest window. Version 1 of the saved form gives the length
+// of its payload in 32 bits, and this many prices fit.
+const MaxWindow = (1<<32 - 1 - payload1) / 8
 
 // Options are the settings of a board. The zero value, and nil, take every
 // default.
 type Options struct {
 	// Window is how many of the most recent prices count, at most [MaxWindow].
-	// A price takes 16 to 40 bytes. Defaults to 100.
+	// A price takes 16 to 40 bytes of memory; with MaxPerParty 40 to 80, and
+	// each party that has prices in the window up to 150 more and its name. A
+	// save needs as much as the file for its time. Defaults to 100.
 	Window int
 
 	// MinSamples is how many prices the window must hold before there are
@@ -24,8 +26,8 @@ type Options struct {
 	// MaxPerParty is how many prices of one party the window holds. When a
 	// party that has so many records another, its own oldest leaves, so no
 	// party can push out the others. Prices recorded without a party count as
-	// those of one. The saved form holds no parties: a price from before a
-	// restart counts for nobody. Defaults to no limit.
+	// those of one. Parties are saved with the prices; a price from a file of
+	// version 1, which has none, counts for nobody. Defaults to no limit.
 	MaxPerParty int
 
 	// SaveInterval is how often [Board.Run] saves a board that has changed.

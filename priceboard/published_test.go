@@ -11,7 +11,7 @@ func TestPublishedIsOneCacheLine(t *testing.T) {
 	if n := unsafe.Sizeof(published{}); n != 64 {
 		t.Errorf("%d bytes, want 64", n)
 	}
-	if p := uintptr(unsafe.Pointer(newBoard(t, nil).shown)); p%64 != 0 {
+	if p := uintptr(unsafe.Pointer(newBoard(t, nil).shown.Load())); p%64 != 0 {
 		t.Errorf("at %#x, want a multiple of 64", p)
 	}
 	if MaxWindow >= 1<<countBits {

@@ -32,6 +32,8 @@ func (r *ring) appendTo(dst []uint64) []uint64 {
 	return append(dst, r.prices[:r.next]...)
 }
 
+func (r *ring) appendParties(dst []string) []string { return dst } // it keeps none
+
 func (r *ring) reset() { r.next, r.n = 0, 0 }
 
 // roster is the queue of a board that limits how many prices one party holds.
@@ -57,7 +59,7 @@ type slot struct {
 
 type party struct {
 	name           string
-	n              int
+	n              int32
 	oldest, newest int32
 }
 
@@ -90,10 +92,20 @@ func (r *roster) appendTo(dst []uint64) []uint64 {
 	return dst
 }
 
+// appendParties: those that are not known came from a snapshot, before all else.
+func (r *roster) appendParties(dst []string) []string {
+	for at := r.oldest; at != nowhere; at = r.slots[at].next {
+		if p := r.slots[at].party; p != nil {
+			dst = append(dst, p.name)
+		}
+	}
+	return dst
+}
+
 func (r *roster) put(price uint64, p *party) (left uint64, full bool) {
 	at := int32(len(r.slots))
 	switch full = true; {
-	case p != nil && p.n == r.limit:
+	case p != nil && int(p.n) == r.limit:
 		at = p.oldest
 	case len(r.slots) == r.window:
 		at = r.oldest

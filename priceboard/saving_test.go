@@ -49,11 +49,22 @@ type fakeStore struct {
 	err    error
 	closes int
 	pause  chan struct{} // if set, each save waits for it
+	call   func(method string)
 }
 
-func (f *fakeStore) Load(context.Context) (Snapshot, error) { return Snapshot{}, ErrNoSnapshot }
+func (f *fakeStore) called(method string) {
+	if f.call != nil {
+		f.call(method)
+	}
+}
+
+func (f *fakeStore) Load(context.Context) (Snapshot, error) {
+	f.called("Store.Load")
+	return Snapshot{}, ErrNoSnapshot
+}
 
 func (f *fakeStore) Save(_ context.Context, s Snapshot) error {
+	f.called("Store.Save")
 	if f.pause != nil {
 		<-f.pause
 	}
@@ -67,7 +78,11 @@ func (f *fakeStore) Save(_ context.Context, s Snapshot) error {
 	return nil
 }
 
-func (f *fakeStore) Close() error { f.closes++; return nil }
+func (f *fakeStore) Close() error {
+	f.closes++
+	f.called("Store.Close")
+	return nil
+}
 
 func (f *fakeStore) count() int {
 	f.mu.Lock()
@@ -210,14 +225,17 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestCloseReleasesAfterFailedSave: a board that cannot save still lets go.
+// TestCloseReleasesAfterFailedSave: a board that cannot save still lets go, and
+// says each time that what it held is lost.
 func TestCloseReleasesAfterFailedSave(t *testing.T) {
 	full := errors.New("disk full")
 	store := &fakeStore{err: full}
 	b := openBoard(t, store, nil)
 	b.Record(1)
-	if err := b.Close(); !errors.Is(err, full) || store.closes != 1 {
-		t.Errorf("%v, %d closes", err, store.closes)
+	for range 3 {
+		if err := b.Close(); !errors.Is(err, full) || store.closes != 1 {
+			t.Errorf("%v, %d closes", err, store.closes)
+		}
 	}
 }
 
@@ -270,14 +288,86 @@ func TestNoStore(t *testing.T) {
 		if err := errors.Join(b.Close(), b.Close()); err != nil {
 			t.Error(err)
 		}
+		if err := b.Save(t.Context()); err != ErrClosed {
+			t.Errorf("Save after Close: %v, want ErrClosed", err)
+		}
+		for _, ctx := range []context.Context{ctx, t.Context()} { // done, and not
+			if err := b.Run(ctx); err != ErrClosed {
+				t.Errorf("Run after Close: %v, want ErrClosed", err)
+			}
+		}
 	})
+}
+
+// TestCloseEndsRun: also that of a board without a store.
+func TestCloseEndsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard(t, nil)
+		done := make(chan error, 1)
+		go func() { done <- b.Run(t.Context()) }()
+		time.Sleep(time.Hour)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != ErrClosed {
+			t.Errorf("Run: %v, want ErrClosed", err)
+		}
+	})
+}
+
+// TestOpenLeavesTheStore: an Open that fails changes nothing for a board that
+// lives on the store, nor for the caller who has it.
+func TestOpenLeavesTheStore(t *testing.T) {
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	store := File(filepath.Join(t.TempDir(), "price_board.v1.bin"), nil)
+	if _, err := Open(done, store, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("done context: %v", err)
+	}
+	if _, err := Open(t.Context(), store, &Options{Window: -1}); !errors.Is(err, ErrOptions) {
+		t.Errorf("bad options: %v", err)
+	}
+	b := openBoard(t, store, nil)
+	b.Record(1)
+	if _, err := Open(done, store, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("done context: %v", err)
+	}
+	if _, err := Open(t.Context(), store, &Options{Window: -1}); !errors.Is(err, ErrOptions) {
+		t.Errorf("bad options: %v", err)
+	}
+	if _, err := Open(t.Context(), store, nil); !errors.Is(err, ErrInUse) {
+		t.Errorf("in use: %v", err)
+	}
+	if err := b.Save(t.Context()); err != nil {
+		t.Errorf("the board's store was closed: %v", err)
+	}
+	if err := b.Save(done); !errors.Is(err, context.Canceled) {
+		t.Errorf("Save with a done context: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenWithoutAStore(t *testing.T) {
+	for _, store := range []Store{nil, (*FileStore)(nil), new(FileStore), File("", nil), File("x", &FileOptions{Version: 3})} {
+		if b, err := Open(t.Context(), store, nil); b != nil || !errors.Is(err, ErrOptions) {
+			t.Errorf("%T: %v, want ErrOptions", store, err)
+		}
+	}
+	if err := File("", nil).Save(t.Context(), oldSnap); !errors.Is(err, ErrOptions) {
+		t.Errorf("Save: %v, want ErrOptions", err)
+	}
+	if _, err := Open(t.Context(), nil, nil); !errors.Is(err, ErrNoStore) {
+		t.Errorf("%v, want ErrNoStore", err)
+	}
 }
 
 // TestWindowAcrossRestart: the configured window wins, the newest prices stay.
 func TestWindowAcrossRestart(t *testing.T) {
 	for _, limit := range []int{0, 50} {
 		path := filepath.Join(t.TempDir(), "price_board.v1.bin")
-		b := openBoard(t, File(path), &Options{Window: 10})
+		b := openBoard(t, File(path, nil), &Options{Window: 10})
 		for i := range 25 {
 			b.Record(uint64(i))
 		}
@@ -295,7 +385,7 @@ func TestWindowAcrossRestart(t *testing.T) {
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
-			b = openBoard(t, File(path), &Options{Window: c.window, MaxPerParty: limit})
+			b = openBoard(t, File(path, nil), &Options{Window: c.window, MaxPerParty: limit})
 			want := LoadResult{Outcome: Restored, Prices: len(c.prices), Dropped: c.dropped, SavedWindow: c.savedWindow}
 			if got := b.LoadResult(); got != want {
 				t.Errorf("window %d: %+v, want %+v", c.window, got, want)
@@ -326,7 +416,7 @@ func TestWindowAcrossRestart(t *testing.T) {
 func TestSaveWhileRecording(t *testing.T) {
 	const window, writers = 1000, 4
 	path := filepath.Join(t.TempDir(), "price_board.v1.bin")
-	b := openBoard(t, File(path), &Options{Window: window})
+	b := openBoard(t, File(path, nil), &Options{Window: window})
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for w := range uint64(writers) {
@@ -367,7 +457,7 @@ func TestSaveWhileRecording(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b = openBoard(t, File(path), &Options{Window: window})
+	b = openBoard(t, File(path, nil), &Options{Window: window})
 	defer b.Close()
 	if got := b.queue.appendTo(nil); !slices.Equal(got, want) {
 		t.Error("the board after Close is not the board before")

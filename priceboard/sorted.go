@@ -3,14 +3,34 @@ package priceboard
 import (
 	"math/bits"
 	"slices"
+	"strconv"
+	"strings"
 )
 
-// quantiles are the published ones, in the order of [Bands].
-var quantiles = [...]float64{0.25, 0.5, 0.75}
+// quantiles are the published ones, in quarters, in the order of [Bands].
+var quantiles = [...]int{1, 2, 3}
 
-// rank is the index of quantile q among n sorted prices: floor(n·q), and the
-// last index at q = 1. The caller sees to it that n > 0 and 0 <= q <= 1.
-func rank(n int, q float64) int { return min(int(float64(n)*q), n-1) }
+// rank is the index of a number of quarters among n sorted prices: floor(n·q).
+func rank(n, quarters int) int { return n * quarters / 4 }
+
+// decimalRank is the index of quantile q among n sorted prices: floor(n·q) of
+// the shortest decimal that is q, and the last index at q = 1. In float64,
+// 100 × 0.29 is less than 29. The caller sees to it that n > 0 and 0 <= q <= 1.
+func decimalRank(n int, q float64) int {
+	const enough = 40 // places after the point: beyond them, n·q is below 1
+	text := strconv.FormatFloat(q, 'f', -1, 64)
+	whole, fraction, _ := strings.Cut(text, ".")
+	if whole == "1" {
+		return n - 1
+	}
+	// Long division backwards: the carry out of the whole product is floor(n·q).
+	fraction = fraction[:min(len(fraction), enough)]
+	var carry uint64
+	for i := len(fraction) - 1; i >= 0; i-- {
+		carry = (uint64(n)*uint64(fraction[i]-'0') + carry) / 10
+	}
+	return int(carry)
+}
 
 // oneBlock is the largest window that is kept as one sorted array. Beyond it,
 // moving half the array costs more than finding the right block.

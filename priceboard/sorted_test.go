@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -163,6 +164,51 @@ func TestLowerBound(t *testing.T) {
 			want, _ := slices.BinarySearch(a, price)
 			if got := lowerBound(a, price); got != want {
 				t.Fatalf("lowerBound of %d prices, %d: %d, want %d", n, price, got, want)
+			}
+		}
+	}
+}
+
+// TestDecimalRank: floor(n·q) of the decimal, for every quantile of up to four
+// places, where float64 alone is off by one in many.
+func TestDecimalRank(t *testing.T) {
+	ns := []int{1, 2, 3, 7, 99, 100, 101, 1000, 4096, 9999, 10_000, 999_983, MaxWindow}
+	off := 0
+	for i := range 10_001 {
+		q, err := strconv.ParseFloat(fmt.Sprintf("%d.%04d", i/10_000, i%10_000), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range ns {
+			want := min(int(uint64(n)*uint64(i)/10_000), n-1)
+			if got := decimalRank(n, q); got != want {
+				t.Fatalf("decimalRank(%d, %v) = %d, want %d", n, q, got, want)
+			}
+			if int(float64(n)*q) != want && i < 10_000 {
+				off++
+			}
+		}
+	}
+	if off == 0 {
+		t.Error("float64 alone would do")
+	}
+	for _, c := range []struct {
+		n    int
+		q    float64
+		want int
+	}{
+		{100, 0.29, 29}, {100, 0.57, 57}, {100, 0.58, 58},
+		{MaxWindow, math.Nextafter(1, 0), MaxWindow - 1}, {MaxWindow, math.SmallestNonzeroFloat64, 0},
+		{MaxWindow, 1e-9, 0}, {MaxWindow, 2e-9, 1}, {5, math.Copysign(0, -1), 0}, {3, 1.0 / 3, 0}, {1, 1, 0},
+	} {
+		if got := decimalRank(c.n, c.q); got != c.want {
+			t.Errorf("decimalRank(%d, %v) = %d, want %d", c.n, c.q, got, c.want)
+		}
+	}
+	for n := range 1000 { // the published ones
+		for i, q := range []float64{0.25, 0.5, 0.75} {
+			if n > 0 && rank(n, quantiles[i]) != decimalRank(n, q) {
+				t.Errorf("rank(%d, %d) is not that of %v", n, quantiles[i], q)
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func (n *node) openBoard(ctx context.Context) error {
 	if err := durable.MkdirAll(durable.OS{}, filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	board, err := priceboard.Open(ctx, priceboard.File(path), &priceboard.Options{
+	board, err := priceboard.Open(ctx, priceboard.File(path, nil), &priceboard.Options{
 		Window:       n.cfg.PriceBoardWindow,
 		SaveInterval: seconds(n.cfg.PriceBoardSaveInterval),
 		Logger:       n.log,

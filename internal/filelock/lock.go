@@ -5,11 +5,17 @@ package filelock
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 )
 
 // ErrLocked reports a file that somebody has claimed, perhaps this process.
 var ErrLocked = errors.New("the lock is held by another")
+
+// ErrReadOnly reports that there is no such file and that none can be made here,
+// neither by this process nor, as far as it can see, by another.
+var ErrReadOnly = errors.New("the folder is read-only")
 
 // Lock is a claim on a file.
 type Lock struct {
@@ -20,8 +26,9 @@ type Lock struct {
 // New claims the file at name, and makes it if need be. Leave the file there
 // when the claim is over: who removes it lets two have a claim each.
 //
-// Possible errors: [ErrLocked]; fs.ErrPermission if the folder is read-only for
-// any reason; errors.ErrUnsupported where the system has no such locks; those of
+// Possible errors: [ErrLocked]; [ErrReadOnly] with fs.ErrPermission; fs.ErrPermission
+// alone if the file is there and may not be opened: it can be the claim of
+// another user's process; errors.ErrUnsupported where the system has no such locks; those of
 // the file system.
 func New(name string) (*Lock, error) {
 	for {
@@ -53,3 +60,14 @@ func (l *Lock) Holds() bool {
 
 // Close gives the claim back.
 func (l *Lock) Close() error { return errors.Join(unlock(l.file), l.file.Close()) }
+
+// denied is the error of a file that may not be opened, for the reason err.
+func denied(name string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (%w)", err, fs.ErrPermission)
+	}
+	if _, gone := os.Lstat(name); errors.Is(gone, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w: let this process write there, or choose another place", ErrReadOnly, err)
+	}
+	return fmt.Errorf("%w: a process of another user may have the claim: let this one open the file, or remove it while none runs", err)
+}

@@ -14,8 +14,10 @@ import (
 // and the kernel releases it when the process ends.
 func lock(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-	if errors.Is(err, syscall.EROFS) {
-		return nil, fmt.Errorf("%w (%w)", err, fs.ErrPermission)
+	if why := err; errors.Is(why, fs.ErrPermission) || errors.Is(why, syscall.EROFS) {
+		if f, err = os.Open(name); err != nil { // reading is enough for a lock
+			return nil, denied(name, why)
+		}
 	}
 	if err != nil {
 		return nil, err

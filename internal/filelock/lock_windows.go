@@ -21,6 +21,9 @@ func lock(name string) (*os.File, error) {
 	if errors.Is(err, sharingViolation) {
 		return nil, fmt.Errorf("%w: %s", ErrLocked, name)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, denied(name, &fs.PathError{Op: "lock", Path: name, Err: err})
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
 	}

@@ -53,7 +53,7 @@ func register(t *testing.T, b priceboardprom.Board) *prometheus.Registry {
 
 func TestGauges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "price_board.v1.bin")
-	b, err := priceboard.Open(t.Context(), priceboard.File(path), nil)
+	b, err := priceboard.Open(t.Context(), priceboard.File(path, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestGauges(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	b, err = priceboard.Open(t.Context(), priceboard.File(path), nil)
+	b, err = priceboard.Open(t.Context(), priceboard.File(path, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,8 @@ import (
 type Memory struct {
 	mu      sync.Mutex
 	saved   *priceboard.Snapshot // nil if nothing is
-	damaged bool
+	damaged bool                 // what is saved
+	aside   []priceboard.Snapshot
 	err     error
 	owner   *handle // who has claimed it
 }
@@ -28,6 +29,18 @@ func (m *Memory) Damage() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.damaged = m.saved != nil
+}
+
+// Aside returns copies of the damaged snapshots that a Load has put aside, as
+// they were before the damage, the oldest first.
+func (m *Memory) Aside() []priceboard.Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []priceboard.Snapshot
+	for _, s := range m.aside {
+		all = append(all, clone(s))
+	}
+	return all
 }
 
 // Fail makes every Save return err, until Fail(nil).
@@ -48,14 +61,13 @@ func (m *Memory) Saved() (s priceboard.Snapshot, ok bool) {
 }
 
 func clone(s priceboard.Snapshot) priceboard.Snapshot {
-	s.Prices = slices.Clone(s.Prices)
+	s.Prices, s.Parties = slices.Clone(s.Prices), slices.Clone(s.Parties)
 	return s
 }
 
 // handle is one opening of a Memory. Its fields are guarded by m.mu.
 type handle struct {
 	m      *Memory
-	loaded bool
 	closed bool
 }
 
@@ -64,16 +76,15 @@ var _ priceboard.Store = (*handle)(nil)
 func (h *handle) Load(ctx context.Context) (priceboard.Snapshot, error) {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
+	if h.m.owner == h {
+		return priceboard.Snapshot{}, priceboard.ErrInUse
+	}
 	if err := h.claim(ctx); err != nil {
 		return priceboard.Snapshot{}, err
 	}
-	if h.loaded {
-		return priceboard.Snapshot{}, priceboard.ErrInUse
-	}
-	h.loaded = true
 	switch {
 	case h.m.damaged:
-		h.m.saved, h.m.damaged = nil, false
+		h.m.setAside()
 		return priceboard.Snapshot{}, fmt.Errorf("memory: %w", priceboard.ErrCorrupt)
 	case h.m.saved == nil:
 		return priceboard.Snapshot{}, priceboard.ErrNoSnapshot
@@ -87,14 +98,15 @@ func (h *handle) Save(ctx context.Context, s priceboard.Snapshot) error {
 	if err := h.claim(ctx); err != nil {
 		return err
 	}
-	if s.Window == 0 || uint64(len(s.Prices)) > s.Window {
+	if s.Window == 0 || uint64(len(s.Prices)) > s.Window || len(s.Parties) > len(s.Prices) {
 		return fmt.Errorf("memory: %w", priceboard.ErrSnapshot)
 	}
 	if h.m.err != nil {
 		return h.m.err
 	}
 	s = clone(s)
-	h.m.saved, h.m.damaged = &s, false
+	h.m.setAside()
+	h.m.saved = &s
 	return nil
 }
 
@@ -106,6 +118,14 @@ func (h *handle) Close() error {
 		h.m.owner = nil
 	}
 	return nil
+}
+
+// setAside keeps what is saved if it is damaged. The caller holds m.mu.
+func (m *Memory) setAside() {
+	if m.damaged {
+		m.aside = append(m.aside, *m.saved)
+		m.saved, m.damaged = nil, false
+	}
 }
 
 // claim makes h the owner, or says why not. The caller holds m.mu.

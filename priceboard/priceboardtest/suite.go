@@ -22,6 +22,10 @@ type Place struct {
 	// Damage makes what is saved unreadable. It is called while no handle is
 	// open. If nil, the clauses on damage are left out.
 	Damage func() error
+
+	// Kept returns how many damaged snapshots the place has kept aside. It
+	// comes with Damage.
+	Kept func() (int, error)
 }
 
 // Run shows that a store keeps what [priceboard.Store] promises: a subtest for
@@ -50,6 +54,7 @@ var clauses = []struct {
 }{
 	{"an empty place has no snapshot", false, checkEmpty},
 	{"what is saved comes back", false, checkRoundTrip},
+	{"parties come back with their prices", false, checkParties},
 	{"a save replaces all of the last", false, checkReplace},
 	{"the caller owns the prices", false, checkOwnership},
 	{"one handle holds the place", false, checkClaim},
@@ -59,6 +64,7 @@ var clauses = []struct {
 	{"an invalid snapshot changes nothing", false, checkInvalid},
 	{"concurrent saves leave one of them", false, checkConcurrent},
 	{"damage is told once and out of the way", true, checkDamage},
+	{"what is damaged is kept", true, checkKept},
 	{"a board lives on it", false, checkBoard},
 }
 
@@ -94,12 +100,16 @@ func holds(ctx context.Context, p Place, want priceboard.Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("Load: %w", err)
 	}
-	if got.Window != want.Window || !slices.Equal(got.Prices, want.Prices) {
-		return fmt.Errorf("loaded window %d, %d prices %v, want window %d, %d prices %v",
-			got.Window, len(got.Prices), got.Prices[:min(5, len(got.Prices))],
-			want.Window, len(want.Prices), want.Prices[:min(5, len(want.Prices))])
+	if got.Window != want.Window || !slices.Equal(got.Prices, want.Prices) || !slices.Equal(got.Parties, want.Parties) {
+		return fmt.Errorf("loaded %s, want %s", begin(got), begin(want))
 	}
 	return nil
+}
+
+// begin is s as far as a reader wants to know.
+func begin(s priceboard.Snapshot) string {
+	return fmt.Sprintf("window %d, %d prices %v, %d parties %q", s.Window, len(s.Prices),
+		s.Prices[:min(5, len(s.Prices))], len(s.Parties), s.Parties[:min(5, len(s.Parties))])
 }
 
 // wants checks that err is want.
@@ -112,8 +122,9 @@ func wants(what string, err, want error) error {
 
 func checkEmpty(ctx context.Context, p Place) error {
 	for range 2 { // looking does not fill it
-		if _, err := load(ctx, p); err != priceboard.ErrNoSnapshot {
-			return wants("Load", err, priceboard.ErrNoSnapshot)
+		_, err := load(ctx, p)
+		if err := wants("Load", err, priceboard.ErrNoSnapshot); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -143,12 +154,26 @@ func checkRoundTrip(ctx context.Context, p Place) error {
 	return nil
 }
 
+func checkParties(ctx context.Context, p Place) error {
+	for _, parties := range [][]string{{"a", "b", "a", "", "c"}, {"", ""}, {"a\x00b"}, nil} {
+		s := priceboard.Snapshot{Window: 9, Prices: []uint64{1, 2, 3, 4, 5}, Parties: parties}
+		if err := save(ctx, p, s); err != nil {
+			return err
+		}
+		if err := holds(ctx, p, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func checkReplace(ctx context.Context, p Place) error {
 	h := p.Open()
-	if _, err := h.Load(ctx); err != priceboard.ErrNoSnapshot {
-		return wants("Load", err, priceboard.ErrNoSnapshot)
+	_, err := h.Load(ctx)
+	if err := wants("Load", err, priceboard.ErrNoSnapshot); err != nil {
+		return err
 	}
-	for _, s := range []priceboard.Snapshot{second, first, second} { // longer, then shorter
+	for _, s := range []priceboard.Snapshot{first, second, first, second} { // shorter, longer, and not what was first
 		if err := h.Save(ctx, s); err != nil {
 			return fmt.Errorf("Save: %w", err)
 		}
@@ -160,7 +185,7 @@ func checkReplace(ctx context.Context, p Place) error {
 }
 
 func checkOwnership(ctx context.Context, p Place) error {
-	mine := priceboard.Snapshot{Window: first.Window, Prices: slices.Clone(first.Prices)}
+	mine := clone(first)
 	h := p.Open()
 	if err := h.Save(ctx, mine); err != nil {
 		return fmt.Errorf("Save: %w", err)
@@ -223,6 +248,9 @@ func checkSaveClaims(ctx context.Context, p Place) error {
 	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrInUse) {
 		return wants("Load beside a board that saves", err, priceboard.ErrInUse)
 	}
+	if _, err := h.Load(ctx); !errors.Is(err, priceboard.ErrInUse) {
+		return wants("Load after Save on one handle", err, priceboard.ErrInUse)
+	}
 	return nil
 }
 
@@ -261,7 +289,10 @@ func checkContext(ctx context.Context, p Place) error {
 	if _, err := h.Load(done); !errors.Is(err, context.Canceled) {
 		return wants("Load", err, context.Canceled)
 	}
-	// The load that did nothing may be tried again.
+	// The load that did nothing has claimed nothing, and may be tried again.
+	if err := holds(ctx, p, first); err != nil {
+		return err
+	}
 	if _, err := h.Load(ctx); err != nil {
 		return fmt.Errorf("Load after one with a done context: %w", err)
 	}
@@ -275,7 +306,10 @@ func checkInvalid(ctx context.Context, p Place) error {
 	if err := save(ctx, p, first); err != nil {
 		return err
 	}
-	for _, s := range []priceboard.Snapshot{{}, {Prices: []uint64{1}}, {Window: 2, Prices: []uint64{1, 2, 3}}} {
+	for _, s := range []priceboard.Snapshot{
+		{}, {Prices: []uint64{1}}, {Window: 2, Prices: []uint64{1, 2, 3}},
+		{Window: 2, Prices: []uint64{1}, Parties: []string{"a", "b"}},
+	} {
 		if err := save(ctx, p, s); !errors.Is(err, priceboard.ErrSnapshot) {
 			return wants(fmt.Sprintf("Save of %+v", s), err, priceboard.ErrSnapshot)
 		}
@@ -327,13 +361,44 @@ func checkDamage(ctx context.Context, p Place) error {
 	if err := h.Close(); err != nil {
 		return fmt.Errorf("Close: %w", err)
 	}
-	if _, err := load(ctx, p); err != priceboard.ErrNoSnapshot {
-		return wants("the next Load", err, priceboard.ErrNoSnapshot)
+	_, err := load(ctx, p)
+	if err := wants("the next Load", err, priceboard.ErrNoSnapshot); err != nil {
+		return err
 	}
 	if err := save(ctx, p, second); err != nil {
 		return err
 	}
 	return holds(ctx, p, second)
+}
+
+// checkKept damages two snapshots in a row: the second does not take the place of
+// the first, nor does what is saved later.
+func checkKept(ctx context.Context, p Place) error {
+	if p.Kept == nil {
+		return errors.New("the Place has Damage and no Kept")
+	}
+	for round := range 2 {
+		if err := save(ctx, p, first); err != nil {
+			return err
+		}
+		if err := p.Damage(); err != nil {
+			return fmt.Errorf("Damage: %w", err)
+		}
+		_, err := load(ctx, p)
+		if err := wants("Load of damage", err, priceboard.ErrCorrupt); err != nil {
+			return err
+		}
+		if err := save(ctx, p, second); err != nil {
+			return err
+		}
+		if err := holds(ctx, p, second); err != nil {
+			return err
+		}
+		if n, err := p.Kept(); err != nil || n != round+1 {
+			return fmt.Errorf("%d damaged snapshots are kept (error %v), want %d", n, err, round+1)
+		}
+	}
+	return nil
 }
 
 func checkBoard(ctx context.Context, p Place) error {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/computemarket/computemarket/priceboard"
@@ -13,7 +15,11 @@ import (
 
 func memory(*testing.T) Place {
 	m := new(Memory)
-	return Place{Open: m.Open, Damage: func() error { m.Damage(); return nil }}
+	return Place{
+		Open:   m.Open,
+		Damage: func() error { m.Damage(); return nil },
+		Kept:   func() (int, error) { return len(m.Aside()), nil },
+	}
 }
 
 func TestMemory(t *testing.T) { Run(t, memory) }
@@ -22,7 +28,7 @@ func TestFile(t *testing.T) {
 	Run(t, func(t *testing.T) Place {
 		path := filepath.Join(t.TempDir(), "price_board.v1.bin")
 		return Place{
-			Open: func() priceboard.Store { return priceboard.File(path) },
+			Open: func() priceboard.Store { return priceboard.File(path, nil) },
 			Damage: func() error {
 				data, err := os.ReadFile(path)
 				if err != nil {
@@ -30,6 +36,10 @@ func TestFile(t *testing.T) {
 				}
 				data[len(data)/2] ^= 1
 				return os.WriteFile(path, data, 0o644)
+			},
+			Kept: func() (int, error) {
+				names, err := filepath.Glob(path + ".corrupt*")
+				return len(names), err
 			},
 		}
 	})
@@ -84,6 +94,12 @@ func TestBrokenStores(t *testing.T) {
 				for i, j := 0, len(s.Prices)-1; i < j; i, j = i+1, j-1 {
 					s.Prices[i], s.Prices[j] = s.Prices[j], s.Prices[i]
 				}
+				return in.Save(ctx, s)
+			}}
+		},
+		"parties come back with their prices": func() *broken { // knows version 1 only
+			return &broken{save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				s.Parties = nil
 				return in.Save(ctx, s)
 			}}
 		},
@@ -176,6 +192,13 @@ func TestBrokenStores(t *testing.T) {
 				return s, err
 			}}
 		},
+		"what is damaged is kept": func() *broken { // throws it away
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				in.(*handle).m.aside = nil
+				return s, err
+			}}
+		},
 		"a board lives on it": func() *broken { // claims are never released
 			return &broken{close: func(priceboard.Store) error { return nil }}
 		},
@@ -198,6 +221,92 @@ func TestBrokenStores(t *testing.T) {
 			t.Errorf("%s: a store that breaks it was not caught", c.name)
 		}
 		t.Logf("%s: %v", c.name, err)
+	}
+}
+
+// dropping is a store that keeps the first Save of all and drops the others, and
+// whose errors are wrapped, as those of most stores are.
+func dropping(p Place) Place {
+	open, saved := p.Open, false
+	wrap := func(err error) error {
+		if err != nil {
+			err = fmt.Errorf("dropping: %w", err)
+		}
+		return err
+	}
+	p.Open = func() priceboard.Store {
+		return &broken{
+			Store: open(),
+			load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				return s, wrap(err)
+			},
+			save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+				if !saved {
+					err := in.Save(ctx, s)
+					saved = err == nil
+					return wrap(err)
+				}
+				return nil
+			},
+		}
+	}
+	return p
+}
+
+// TestDroppedSaves: a store that drops all Saves but the first is caught by the
+// clause that says so, though it wraps its errors.
+func TestDroppedSaves(t *testing.T) {
+	const clause = "a save replaces all of the last"
+	for _, c := range clauses {
+		if c.name != clause {
+			continue
+		}
+		if err := c.check(t.Context(), dropping(memory(t))); err == nil {
+			t.Errorf("%s: not caught", clause)
+		}
+		return
+	}
+	t.Errorf("no clause %q", clause)
+}
+
+// TestWrappedErrors: a store may wrap the errors that it returns.
+func TestWrappedErrors(t *testing.T) {
+	Run(t, func(t *testing.T) Place {
+		p := memory(t)
+		open := p.Open
+		p.Open = func() priceboard.Store {
+			return &broken{
+				Store: open(),
+				load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+					s, err := in.Load(ctx)
+					if err != nil {
+						err = fmt.Errorf("wrapped: %w", err)
+					}
+					return s, err
+				},
+			}
+		}
+		return p
+	})
+}
+
+// TestMemoryKeepsWhatIsDamaged: also when nobody loads it before the next save.
+func TestMemoryKeepsWhatIsDamaged(t *testing.T) {
+	m := new(Memory)
+	p := Place{Open: m.Open}
+	for _, s := range []priceboard.Snapshot{first, second} {
+		if err := save(t.Context(), p, s); err != nil {
+			t.Fatal(err)
+		}
+		m.Damage()
+	}
+	if _, err := load(t.Context(), p); !errors.Is(err, priceboard.ErrCorrupt) {
+		t.Errorf("Load: %v", err)
+	}
+	got := m.Aside()
+	if len(got) != 2 || !slices.Equal(got[0].Prices, first.Prices) || !slices.Equal(got[1].Prices, second.Prices) {
+		t.Errorf("aside: %v", got)
 	}
 }
 
