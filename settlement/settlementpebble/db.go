@@ -56,6 +56,11 @@ func seal(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
+// sealed returns value with its seal.
+func sealed(key, value []byte) []byte {
+	return binary.BigEndian.AppendUint32(value[:len(value):len(value)], seal(key, value))
+}
+
 // unseal returns the value without its seal, or settlement.ErrCorrupt.
 func unseal(key, sealed []byte) ([]byte, error) {
 	n := len(sealed) - sealBytes

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/computemarket/computemarket/internal/bloom"
 	"github.com/computemarket/computemarket/internal/group"
 	"github.com/computemarket/computemarket/settlement"
@@ -30,6 +32,7 @@ type LedgerOptions struct {
 }
 
 // Ledger is the default settlement.Ledger. It is safe for concurrent use.
+// [NewLedger] makes it.
 type Ledger struct {
 	db     *DB
 	issuer string
@@ -47,7 +50,8 @@ var _ settlement.Ledger = (*Ledger)(nil)
 
 // NewLedger opens the ledger in a database that the caller closes, after the
 // ledger. A second open ledger in it is settlement.ErrLocked: each would trust
-// its own balances. opts may be nil. Other errors: settlement.ErrSchema, settlement.ErrAccount (the issuer's name),
+// its own balances. opts may be nil. Other errors: settlement.ErrOptions (no
+// database), settlement.ErrAccount (the issuer's name), settlement.ErrSchema,
 // settlement.ErrCorrupt, settlement.ErrPoisoned, settlement.ErrClosed. A damaged
 // account or transfer is no error: see [Ledger.Check].
 func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
@@ -67,7 +71,7 @@ func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
 	l := &Ledger{db: db, issuer: o.Issuer, log: o.Logger}
 	l.work.reset()
 	l.posts = group.New(maxGroup, (*post).weight, l.commit)
-	if err := db.Claim(ledgerNamespace, ledgerSchema); err != nil {
+	if err := db.ClaimFrom(ledgerNamespace, 1, ledgerSchema, l.upgrade); err != nil {
 		return nil, sentinels.Translate(err)
 	}
 	err := sentinels.Translate(l.ensureIssuer())
@@ -82,9 +86,10 @@ func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
 }
 
 // Close lets go of the database, in which another ledger may be opened then. It
-// is idempotent, and leaves the database open.
+// is idempotent, and leaves the database open. Iterations in progress end with
+// settlement.ErrClosed; it may be called from within one.
 func (l *Ledger) Close() error {
-	if !l.closed.Swap(true) {
+	if l.db != nil && !l.closed.Swap(true) {
 		l.committing.Lock() // the commit in progress ends first
 		defer l.committing.Unlock()
 		l.db.Release(ledgerNamespace)
@@ -94,27 +99,55 @@ func (l *Ledger) Close() error {
 
 // usable returns why the ledger may not be used.
 func (l *Ledger) usable(ctx context.Context) error {
+	if l.db == nil {
+		return fmt.Errorf("%w: a zero Ledger; make it with NewLedger", settlement.ErrOptions)
+	}
+	if err := l.going(ctx); err != nil {
+		return err
+	}
+	return sentinels.Translate(l.db.Err())
+}
+
+// going returns why an iteration ends before its end.
+func (l *Ledger) going(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if l.closed.Load() {
 		return settlement.ErrClosed
 	}
-	return sentinels.Translate(l.db.Err())
+	return nil
+}
+
+// upgrade seals the issuer's name, which schema 1 keeps bare.
+func (l *Ledger) upgrade(_ uint16, b *pebble.Batch) error {
+	found, err := l.db.Get(issuerKey, func(v []byte) error { return l.isIssuer(string(v)) })
+	if found && err == nil {
+		err = b.Set(issuerKey, sealed(issuerKey, []byte(l.issuer)), nil)
+	}
+	return err
+}
+
+func (l *Ledger) isIssuer(name string) error {
+	if name != l.issuer {
+		return fmt.Errorf("%w: its issuer is %q, not %q", settlement.ErrSchema, name, l.issuer)
+	}
+	return nil
 }
 
 func (l *Ledger) ensureIssuer() error {
 	found, err := l.db.Get(issuerKey, func(v []byte) error {
-		if string(v) != l.issuer {
-			return fmt.Errorf("%w: its issuer is %q, not %q", settlement.ErrSchema, v, l.issuer)
+		name, err := unseal(issuerKey, v)
+		if err != nil {
+			return err
 		}
-		return nil
+		return l.isIssuer(string(name))
 	})
 	if found || err != nil {
 		return err
 	}
 	b := l.db.Batch()
-	b.Set(issuerKey, []byte(l.issuer), nil)
+	b.Set(issuerKey, sealed(issuerKey, []byte(l.issuer)), nil)
 	return l.db.Commit(b)
 }
 
@@ -176,7 +209,7 @@ func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, err
 		}
 		for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
 			if err == nil {
-				err = ctx.Err()
+				err = l.going(ctx)
 			}
 			var a settlement.Account
 			if err == nil {
@@ -205,13 +238,16 @@ func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, err
 // not add up to what is outstanding), settlement.ErrPoisoned,
 // settlement.ErrClosed, that of ctx.
 func (l *Ledger) Check(ctx context.Context) error {
+	if err := l.usable(ctx); err != nil {
+		return err
+	}
 	if err := l.checkBalances(ctx); err != nil {
 		return err
 	}
 	filter := new(bloom.Filter)
 	for p, err := range l.db.Scan(ledgerBounds(spaceTransfer)) {
 		if err == nil {
-			err = ctx.Err()
+			err = l.going(ctx)
 		}
 		if err != nil {
 			return sentinels.Translate(err)
@@ -233,7 +269,7 @@ func (l *Ledger) checkBalances(ctx context.Context) error {
 	damaged := false
 	for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
 		if err == nil {
-			err = ctx.Err()
+			err = l.going(ctx)
 		}
 		if err != nil {
 			return sentinels.Translate(err)

@@ -58,6 +58,9 @@ func (w *work) reset() {
 
 // Post implements settlement.Ledger.
 func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+	if l.db == nil {
+		return nil, l.usable(ctx)
+	}
 	results := make([]settlement.Result, 0, len(transfers))
 	for part := range slices.Chunk(transfers, maxGroup) {
 		p := &post{transfers: part, results: results}
@@ -77,33 +80,50 @@ func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]s
 func (l *Ledger) commit(posts []*post) {
 	l.committing.Lock()
 	defer l.committing.Unlock()
-	w := &l.work
 	before := make([]int, len(posts))
 	for i, p := range posts {
 		before[i] = len(p.results)
 	}
-	err := l.usable(context.Background())
-	if err == nil {
-		err = l.apply(posts)
-	}
-	if err == nil && len(w.applied) > 0 {
-		b := l.db.Batch()
-		w.write(b)
-		err = sentinels.Translate(l.db.Commit(b))
-	}
-	if err != nil {
+	written := false
+	defer func() { // also when something panics
+		if written {
+			l.work.settle()
+		} else {
+			l.work.reset() // the balances in memory are not those on disk
+		}
+	}()
+	if err := l.write(posts); err != nil {
 		for i, p := range posts {
 			p.results, p.err = p.results[:before[i]], err
 		}
-		w.reset() // the balances in memory are not those on disk
 		return
 	}
+	written = true
+}
+
+// write applies the transfers and commits what comes of it.
+func (l *Ledger) write(posts []*post) error {
+	if err := l.usable(context.Background()); err != nil {
+		return err
+	}
+	if err := l.apply(posts); err != nil || len(l.work.applied) == 0 {
+		return err
+	}
+	b := l.db.Batch()
+	l.work.write(b)
+	return sentinels.Translate(l.db.Commit(b))
+}
+
+// settle makes the work of a commit that is on disk that of the past, and lets
+// go of the callers' transfers.
+func (w *work) settle() {
 	for _, t := range w.applied {
 		w.recent.Add((*[32]byte)(&t.ID))
 	}
 	for _, a := range w.changed {
 		a.changed = false
 	}
+	clear(w.changed)
 	w.changed = w.changed[:0]
 	clear(w.applied)
 	w.applied = w.applied[:0]

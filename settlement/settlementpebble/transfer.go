@@ -11,18 +11,19 @@ import (
 // Keys of the ledger, in the namespace 'l', numbers big-endian:
 //
 //	l 0            schema version
-//	l i            name of the issuing account
+//	l i            name of the issuing account, and a seal
 //	l a ACCOUNT    balance, 8 bytes, and a seal
 //	l t ID         the transfer as below, and a seal
 //
-// A transfer is kept for ever, as what it was:
+// Schema 1 differs in that the name has no seal. A transfer is kept for ever, as
+// what it was:
 //
 //	0   flags: bit 0 says that the tag is "settle:" and the ID, and left out
 //	1   amount, 8 bytes
 //	9   from, to and tag, each as 2 bytes of length and its bytes
 const (
 	ledgerNamespace = 'l'
-	ledgerSchema    = 1
+	ledgerSchema    = 2
 
 	spaceAccount  = 'a'
 	spaceTransfer = 't'
