@@ -15,6 +15,19 @@ type scratch struct {
 	raw   []byte   // what found points to
 }
 
+// maxScratch bounds, in bytes and in moves, the memory that a batch hands on: a
+// longer call than most is no reason to keep more.
+const (
+	maxScratchBytes = 1 << 20
+	maxScratchMoves = 4 * groupLimit
+)
+
+func (sc *scratch) trim() {
+	if cap(sc.buf) > maxScratchBytes || cap(sc.raw) > maxScratchBytes || cap(sc.order) > maxScratchMoves {
+		*sc = scratch{}
+	}
+}
+
 // at is where m's receipt was.
 func at(m *courier.Move) place { return place{m.Receipt.State, m.Receipt.Seq} }
 

@@ -16,7 +16,7 @@ import (
 // numbers do.
 //
 //	'c' 0                   schema version
-//	'c' 1                   meta
+//	'c' 1                   meta, see meta.go
 //	'c' 2 state seq         record
 //	'c' 3 ID                seq
 //	'c' 4 bundle ID         nothing; of pending and dead receipts that carry it
@@ -27,7 +27,7 @@ import (
 // keys that are scattered, those by ID and bundle, are not touched.
 const (
 	namespace     = 'c'
-	schemaVersion = 1
+	schemaVersion = 2 // 1 had a meta without a checksum
 
 	metaSpace   = 1
 	recordSpace = 2
@@ -211,44 +211,4 @@ func decodeRecord(key, v []byte) (courier.Receipt, error) {
 		return courier.Receipt{}, fmt.Errorf("%w: record %x: %w", courier.ErrCorrupt, key, err)
 	}
 	return r, nil
-}
-
-// meta is what the store knows of its lists without walking them. It is written
-// with every change.
-type meta struct {
-	last   uint64 // the greatest seq given
-	counts courier.Counts
-}
-
-var metaKey = []byte{namespace, metaSpace}
-
-func (m *meta) encode() []byte {
-	b := binary.BigEndian.AppendUint64(nil, m.last)
-	b = binary.BigEndian.AppendUint64(b, m.counts.Pending)
-	b = binary.BigEndian.AppendUint64(b, m.counts.Acknowledged)
-	b = binary.BigEndian.AppendUint64(b, m.counts.Dead)
-	return binary.BigEndian.AppendUint64(b, m.counts.Aside)
-}
-
-func (m *meta) decode(b []byte) error {
-	if len(b) != 40 {
-		return fmt.Errorf("%w: meta of %d bytes", courier.ErrCorrupt, len(b))
-	}
-	m.last = binary.BigEndian.Uint64(b)
-	m.counts.Pending = binary.BigEndian.Uint64(b[8:])
-	m.counts.Acknowledged = binary.BigEndian.Uint64(b[16:])
-	m.counts.Dead = binary.BigEndian.Uint64(b[24:])
-	m.counts.Aside = binary.BigEndian.Uint64(b[32:])
-	return nil
-}
-
-// count returns the counter of a list.
-func (m *meta) count(s courier.State) *uint64 {
-	switch s {
-	case courier.Pending:
-		return &m.counts.Pending
-	case courier.Acknowledged:
-		return &m.counts.Acknowledged
-	}
-	return &m.counts.Dead
 }

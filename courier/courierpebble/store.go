@@ -48,11 +48,16 @@ var sentinels = kv.Sentinels{
 type Options struct {
 	// Logger hears of damage. Defaults to discarding.
 	Logger *slog.Logger
+	// Recount mends a head record that is damaged, by walking the lists: the
+	// counts are those of what is there, and numbers go on far behind the last.
+	// Without it, opening such a store is courier.ErrCorrupt. Set it when that
+	// has happened; it does nothing for a sound store.
+	Recount bool
 	// DB are the options of the database that Open opens. New ignores them.
 	DB *DBOptions
 }
 
-// Store is a [courier.Store] and a [courier.BundleIndex].
+// Store is a [courier.Store] and a [courier.BundleIndex]. [Open] or [New] makes it.
 type Store struct {
 	db     *DB
 	own    bool // Close closes db
@@ -92,19 +97,24 @@ func Open(dir string, opts *Options) (*Store, error) {
 }
 
 // New returns the courier's store in a shared database, which the caller closes
-// after it. A second open one in the same database is courier.ErrLocked. Other
-// errors: those of Open, and courier.ErrPoisoned and ErrClosed of db.
+// after it. A second open one in the same database is courier.ErrLocked, and no
+// database is courier.ErrInvalid. Other errors: those of Open, and
+// courier.ErrPoisoned and ErrClosed of db.
 func New(db *DB, opts *Options) (*Store, error) {
-	s := &Store{db: db, log: slog.New(slog.DiscardHandler)}
-	if opts != nil && opts.Logger != nil {
-		s.log = opts.Logger
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
-	if err := db.Claim(namespace, schemaVersion); err != nil {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{db: db, log: o.Logger}
+	if err := db.ClaimFrom(namespace, 1, schemaVersion, s.upgrade); err != nil {
 		return nil, sentinels.Translate(err)
 	}
-	if _, err := db.Get(metaKey, s.meta.decode); err != nil {
+	if err := s.load(o.Recount); err != nil {
 		db.Release(namespace)
-		return nil, sentinels.Translate(err)
+		return nil, err
 	}
 	s.head.last = s.meta.last
 	s.writes = group.New(groupLimit, (*write).weight, s.run)
@@ -112,9 +122,10 @@ func New(db *DB, opts *Options) (*Store, error) {
 }
 
 // Close closes the store, and the database if it is the store's own. It is
-// idempotent. Do not call it from within an iteration.
+// idempotent. Iterations in progress end with courier.ErrClosed; it may be called
+// from within one.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	if s.db == nil || s.closed.Swap(true) {
 		return nil
 	}
 	s.writing.Lock() // the write in progress ends first
@@ -127,6 +138,9 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) usable(ctx context.Context) error {
+	if s.db == nil {
+		return fmt.Errorf("%w: a zero Store; make it with Open or New", courier.ErrInvalid)
+	}
 	if s.closed.Load() {
 		return courier.ErrClosed
 	}

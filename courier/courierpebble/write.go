@@ -61,6 +61,7 @@ func (s *Store) do(ctx context.Context, w *write) error {
 func (s *Store) run(writes []*write) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	defer s.scratch.trim()
 	if s.closed.Load() {
 		fail(writes, courier.ErrClosed)
 		return
