@@ -34,6 +34,9 @@ func (db *DB) CommitLazily(b *pebble.Batch) error {
 }
 
 func (db *DB) commit(b *pebble.Batch, apply func() error) (err error) {
+	if err := db.made(); err != nil {
+		return err
+	}
 	defer db.log.flush()
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -56,8 +59,12 @@ func (db *DB) commit(b *pebble.Batch, apply func() error) (err error) {
 	return nil
 }
 
-// Err returns [ErrPoisoned] or [ErrClosed] when the database is, and else nil.
+// Err returns [ErrPoisoned], [ErrClosed] or [ErrOptions] when the database is not
+// to be used, and else nil.
 func (db *DB) Err() error {
+	if err := db.made(); err != nil {
+		return err
+	}
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	return db.usable()
@@ -67,6 +74,9 @@ func (db *DB) Err() error {
 // during the call only. No lock is held meanwhile. Possible errors:
 // [ErrPoisoned], [ErrClosed], [ErrCorrupt], and that of use.
 func (db *DB) Get(key []byte, use func(value []byte) error) (found bool, err error) {
+	if err := db.made(); err != nil {
+		return false, err
+	}
 	defer db.log.flush()
 	value := values.Get().(*[]byte)
 	defer values.Put(value)
@@ -110,8 +120,8 @@ func (db *DB) Claim(namespace byte, version uint16) error {
 // Upgrade then puts into b what makes it data of the given version, which is
 // written together with the new number.
 func (db *DB) ClaimFrom(namespace byte, oldest, version uint16, upgrade func(from uint16, b *pebble.Batch) error) error {
-	if db == nil {
-		return fmt.Errorf("%w: no database", ErrOptions)
+	if err := db.made(); err != nil {
+		return err
 	}
 	if _, taken := db.claims.LoadOrStore(namespace, true); taken {
 		return fmt.Errorf("%w: namespace %q has an open store", ErrLocked, namespace)
@@ -150,7 +160,11 @@ func (db *DB) ensureVersion(namespace byte, oldest, version uint16, upgrade func
 }
 
 // Release gives a namespace back.
-func (db *DB) Release(namespace byte) { db.claims.Delete(namespace) }
+func (db *DB) Release(namespace byte) {
+	if db.made() == nil {
+		db.claims.Delete(namespace)
+	}
+}
 
 // Sentinels names this package's errors in the words of a store.
 type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version, Options, Unknown error }

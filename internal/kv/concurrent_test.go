@@ -283,17 +283,33 @@ func TestLeftScan(t *testing.T) {
 	if err := step(db, 0, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, leave := range []func(){func() { panic("out") }, runtime.Goexit} {
+	for how, leave := range map[string]func() bool{
+		"to the end": func() bool { return false },
+		"break":      func() bool { return true },
+		"panic":      func() bool { panic("out") },
+		"goexit":     func() bool { runtime.Goexit(); return true },
+	} {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			defer func() { recover() }()
 			for range db.Scan([]byte("a"), []byte("c")) {
-				leave()
+				if db.Scans() != 1 {
+					t.Errorf("%d scans in progress in one", db.Scans())
+				}
+				if leave() {
+					break
+				}
 			}
 		})
 		wg.Wait()
+		if n := db.Scans(); n > 0 {
+			t.Errorf("%s: %d scans in progress", how, n)
+		}
 	}
-	if err := db.Close(); err != nil { // Pebble tells of an iterator that is open
+	if _, _, err := db.Last([]byte("a"), []byte("c")); err != nil || db.Scans() > 0 {
+		t.Errorf("Last: %v; %d scans in progress", err, db.Scans())
+	}
+	if err := db.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
 }

@@ -175,11 +175,16 @@ func (db *DB) pebbleOptions(o *Options) *pebble.Options {
 	return po
 }
 
+// made returns an error unless [Open] made db: a zero store has a nil one.
+func (db *DB) made() error {
+	if db == nil || db.fence == nil {
+		return fmt.Errorf("%w: no database, or one that Open has not made", ErrOptions)
+	}
+	return nil
+}
+
 // usable returns why the database may not be used. db.mu is held.
 func (db *DB) usable() error {
-	if db.fence == nil {
-		return fmt.Errorf("%w: a zero DB; make it with Open", ErrOptions)
-	}
 	if db.closed {
 		return ErrClosed
 	}
@@ -193,7 +198,7 @@ func (db *DB) usable() error {
 // progress end with [ErrClosed] at their next step; it may be called from within
 // one. It is idempotent, and returns when the database is closed, whoever began.
 func (db *DB) Close() (err error) {
-	if db.fence == nil {
+	if db.made() != nil {
 		return nil
 	}
 	defer db.log.flush()

@@ -112,21 +112,22 @@ func TestClaimFrom(t *testing.T) {
 }
 
 func TestWithoutWhatIsNeeded(t *testing.T) {
-	var none *kv.DB
-	if err := none.Claim('x', 1); !errors.Is(err, kv.ErrOptions) {
-		t.Errorf("Claim in no database: %v, want ErrOptions", err)
-	}
-	var zero kv.DB
-	if err := zero.Claim('x', 1); !errors.Is(err, kv.ErrOptions) {
-		t.Errorf("Claim in a zero database: %v, want ErrOptions", err)
-	}
-	for _, err := range zero.Scan(nil, nil) {
-		if !errors.Is(err, kv.ErrOptions) {
-			t.Errorf("Scan of a zero database: %v, want ErrOptions", err)
+	for what, db := range map[string]*kv.DB{"none": nil, "zero": new(kv.DB)} {
+		_, gerr := db.Get(nil, func([]byte) error { return nil })
+		_, _, lerr := db.Last(nil, nil)
+		errs := []error{db.Claim('x', 1), db.Commit(nil), db.CommitLazily(nil), db.Err(), gerr, lerr}
+		for _, err := range db.Scan(nil, nil) {
+			errs = append(errs, err)
 		}
-	}
-	if err := errors.Join(zero.Close(), zero.Close()); err != nil {
-		t.Errorf("Close of a zero database: %v", err)
+		for i, err := range errs {
+			if !errors.Is(err, kv.ErrOptions) {
+				t.Errorf("%s: call %d: %v, want ErrOptions", what, i, err)
+			}
+		}
+		db.Release('x')
+		if err := errors.Join(db.Close(), db.Close()); err != nil || len(errs) != 7 {
+			t.Errorf("%s: Close: %v, %d errors", what, err, len(errs))
+		}
 	}
 	for _, o := range []kv.Options{
 		{CacheBytes: -1}, {CacheBytes: math.MaxInt64}, {MemTableBytes: 1}, {MemTableBytes: math.MaxUint64},

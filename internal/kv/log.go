@@ -26,9 +26,6 @@ const maxKept = 64
 
 // flush hands on what has been kept. No lock is held.
 func (l *logger) flush() {
-	if l == nil {
-		return // of a zero DB
-	}
 	l.mu.Lock()
 	kept := l.kept
 	l.kept = nil

@@ -55,6 +55,9 @@ func (db *DB) Last(lo, hi []byte) (p Pair, ok bool, err error) {
 // scan opens a snapshot while no commit is in flight: all it shows is durable.
 // The caller ends it.
 func (db *DB) scan(lo, hi []byte) (*scan, error) {
+	if err := db.made(); err != nil {
+		return nil, err
+	}
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	if err := db.usable(); err != nil {

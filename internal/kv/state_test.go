@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
@@ -18,8 +21,11 @@ func putState(ctx context.Context, db *kv.DB) error {
 	}
 	st, err := s.Acquire(ctx)
 	if err == nil {
-		st.Mode, st.Cursor, st.Failed = settlement.Real, 7, 1
-		err = s.Save(ctx, st, []settlement.Failure{{Seq: 7, Receipt: numberedReceipt(7, false), Reason: settlement.ReasonInsufficient, Tries: 1}}, nil)
+		st.Mode, st.Cursor, st.Failed = settlement.Real, 7, 2
+		err = s.Save(ctx, st, []settlement.Failure{
+			{Seq: 6, Receipt: numberedReceipt(6, false), Reason: settlement.ReasonOverflow, Tries: 1},
+			{Seq: 7, Receipt: numberedReceipt(7, false), Reason: settlement.ReasonInsufficient, Tries: 1},
+		}, nil)
 	}
 	return errors.Join(err, s.Close())
 }
@@ -42,4 +48,29 @@ func lookAtState(ctx context.Context, db *kv.DB, _ *slog.Logger, see *sight) err
 	f, err := s.Failure(ctx, 7)
 	see.add("failure 7", fmt.Sprint(f.Reason, f.Receipt), err)
 	return nil
+}
+
+func TestCloseWithinFailures(t *testing.T) {
+	db, err := open(vfs.NewMem())
+	if err == nil {
+		err = putState(t.Context(), db)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := settlementpebble.NewStore(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs []error
+	for _, err := range s.Failures(t.Context()) {
+		if errs = append(errs, err); err == nil {
+			if err := db.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		}
+	}
+	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], settlement.ErrClosed) {
+		t.Errorf("the loop saw %v, want nil, ErrClosed", errs)
+	}
 }
