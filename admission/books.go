@@ -187,16 +187,21 @@ func (b *books) contended(now int64) bool {
 
 // hold takes the job's shards until its deadline. There is a place for the lease.
 func (b *books) hold(lane Lane, j *job, now int64) (Lease, *lease) {
-	i := int(lane - 1)
+	i := uint(lane-1) % uint(len(Lanes))
 	b.admitted[i]++
 	ls := &b.leases[i]
-	place := ls.take()
-	h := &ls.places[place]
+	at := ls.take()
+	h := &ls.places[at]
 	h.end, h.length = now+j.length, j.length
 	h.shards = uint32(j.shards)
 	h.serial = max(h.serial+1, 1)
-	b.wheel.add(placeOf(now, h.end), i, ls, place, j.shards)
-	return newLease(lane, place, h.serial), h
+	p := placeOf(now, h.end)
+	in := b.wheel.add(p, i, j.shards)
+	if in.first == 0 {
+		b.wheel.begin(p)
+	}
+	ls.append(in, at)
+	return newLease(lane, at, h.serial), h
 }
 
 // release ends a lease at now, and gives back what it has not used. It reports
@@ -204,14 +209,14 @@ func (b *books) hold(lane Lane, j *job, now int64) (Lease, *lease) {
 func (b *books) release(l Lease, now int64) bool {
 	b.mu.Lock()
 	now, _ = b.enter(now)
-	lane, place, h := b.find(l, now)
+	lane, at := l.place()
+	ls := &b.leases[lane]
+	h := ls.find(l, at, now)
 	if h == nil {
 		b.mu.Unlock()
 		return false
 	}
-	ls := &b.leases[lane]
-	b.wheel.remove(placeOf(h.end-h.length, h.end), lane, ls, place, int64(h.shards))
-	ls.append(&ls.free, place)
+	b.drop(h, lane, at)
 	unused := min(float64(h.end-now)/float64(h.length), 1)
 	b.total.give(int64(float64(h.total) * unused))
 	b.buyers.give(h.buyer, unused)
@@ -221,16 +226,14 @@ func (b *books) release(l Lease, now int64) bool {
 	return true
 }
 
-// find returns what l stands for, or nil if that is over.
-func (b *books) find(l Lease, now int64) (lane int, place uint32, h *lease) {
-	of := Lane(l.id >> laneShift & (1<<(serialShift-laneShift) - 1))
-	place = uint32(l.id & (1<<laneShift - 1))
-	if !of.Valid() || int(place) >= len(b.leases[of-1].places) {
-		return 0, 0, nil
+// drop frees the shards and the place of a lease before its deadline.
+func (b *books) drop(h *lease, lane uint, at uint32) {
+	ls := &b.leases[lane]
+	p := placeOf(h.end-h.length, h.end)
+	in := b.wheel.add(p, lane, -int64(h.shards))
+	ls.remove(in, at)
+	if in.first == 0 {
+		b.wheel.end(p)
 	}
-	h = &b.leases[of-1].places[place]
-	if h.serial != uint32(l.id>>serialShift) || h.end <= now {
-		return 0, 0, nil
-	}
-	return int(of - 1), place, h
+	ls.append(&ls.free, at)
 }

@@ -61,10 +61,9 @@ func tighten(c *Controller, now time.Time) {
 // clock stands still.
 func spend(c *Controller, l Lease) {
 	b := &c.books
-	lane, place, h := b.find(l, b.tick<<tickBits)
-	ls := &b.leases[lane]
-	b.wheel.remove(placeOf(h.end-h.length, h.end), lane, ls, place, int64(h.shards))
-	ls.append(&ls.free, place)
+	lane, at := l.place()
+	h := b.leases[lane].find(l, at, b.tick<<tickBits)
+	b.drop(h, lane, at)
 	h.end = 0
 }
 

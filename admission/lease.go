@@ -18,6 +18,12 @@ func newLease(lane Lane, place, serial uint32) Lease {
 	return Lease{uint64(serial)<<serialShift | uint64(lane)<<laneShift | uint64(place)}
 }
 
+// place returns the table of l and the place in it. For the zero Lease it is one
+// that is never held.
+func (l Lease) place() (lane uint, at uint32) {
+	return uint(l.id>>laneShift-1) % uint(len(Lanes)), uint32(l.id & (1<<laneShift - 1))
+}
+
 // leases is the fixed table of one lane.
 type leases struct {
 	places []lease // the first stands for none
@@ -44,6 +50,17 @@ type list struct{ first, last uint32 }
 
 func newLeases(n int) leases {
 	return leases{places: make([]lease, n+1), links: make([]link, n+1)}
+}
+
+// find returns what l, whose place is at, stands for, or nil if that is over.
+func (ls *leases) find(l Lease, at uint32, now int64) *lease {
+	if int(at) >= len(ls.places) {
+		return nil // of another controller
+	}
+	if h := &ls.places[at]; h.serial == uint32(l.id>>serialShift) && h.end > now {
+		return h
+	}
+	return nil
 }
 
 // any reports whether a place is free.

@@ -13,7 +13,8 @@ func TestRelease(t *testing.T) {
 	r := ask("b", "p", 80, 2*time.Second)
 	d := want(t, c.DecideAt(r, start), Admitted)
 	full := c.books.total.tat
-	_, _, l := c.books.find(d.Lease, c.at(start))
+	lane, at := d.Lease.place()
+	l := c.books.leases[lane].find(d.Lease, at, c.at(start))
 	buyer, provider := l.buyer, l.provider
 	half := start.Add(time.Second)
 	if s := c.StatusAt(half); s.Leased != 80 {

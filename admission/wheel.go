@@ -48,45 +48,31 @@ func placeOf(now, end int64) place {
 	return place{uint8(level), end>>(tickBits+level*levelBits) + 1}
 }
 
-// add holds a lease and its shards until the end of p, which lies after the last
-// sweep.
-func (w *wheel) add(p place, lane int, ls *leases, lease uint32, shards int64) {
-	at := int(p.turn & (cellsPerLevel - 1))
-	c := &w.cells[p.level][at][lane]
+// add holds shards until the end of p, which lies after the last sweep, and
+// returns the list for their lease. If that is empty, begin comes next.
+func (w *wheel) add(p place, lane uint, shards int64) *list {
+	c := &w.cells[p.level][p.turn&(cellsPerLevel-1)][lane]
 	w.held[lane] += shards
 	c.shards += shards
 	w.known.upTo = 0
-	if c.leases.first == 0 {
-		w.begin(p.level, at)
-	}
-	ls.append(&c.leases, lease)
+	return &c.leases
 }
 
-// remove frees what was added to p, before the end of p.
-func (w *wheel) remove(p place, lane int, ls *leases, lease uint32, shards int64) {
+// begin notes that a lane comes to have something in p.
+func (w *wheel) begin(p place) {
 	at := int(p.turn & (cellsPerLevel - 1))
-	c := &w.cells[p.level][at][lane]
-	w.held[lane] -= shards
-	c.shards -= shards
-	w.known.upTo = 0
-	if ls.remove(&c.leases, lease); c.leases.first == 0 {
-		w.end(p.level, at)
-	}
-}
-
-// begin notes that a lane has something in a cell.
-func (w *wheel) begin(level uint8, at int) {
-	if full := &w.full[level]; !full.has(at) {
+	if full := &w.full[p.level]; !full.has(at) {
 		full.set(at)
-		w.count[level]++
+		w.count[p.level]++
 	}
 }
 
-// end notes that a lane has nothing more in a cell.
-func (w *wheel) end(level uint8, at int) {
-	if c := &w.cells[level][at]; c[0].leases.first|c[1].leases.first == 0 {
-		w.full[level].clear(at)
-		w.count[level]--
+// end notes that a lane has nothing more in p.
+func (w *wheel) end(p place) {
+	at := int(p.turn & (cellsPerLevel - 1))
+	if c := &w.cells[p.level][at]; c[0].leases.first|c[1].leases.first == 0 {
+		w.full[p.level].clear(at)
+		w.count[p.level]--
 	}
 }
 

@@ -29,13 +29,23 @@ func newWheel(now int64) *wheelOf {
 }
 
 func (w *wheelOf) hold(l *heldLease) {
-	l.at = w.tables[l.lane].take()
-	w.add(l.place, l.lane, &w.tables[l.lane], l.at, l.shards)
+	ls := &w.tables[l.lane]
+	l.at = ls.take()
+	in := w.add(l.place, uint(l.lane), l.shards)
+	if in.first == 0 {
+		w.begin(l.place)
+	}
+	ls.append(in, l.at)
 }
 
 func (w *wheelOf) drop(l heldLease) {
-	w.remove(l.place, l.lane, &w.tables[l.lane], l.at, l.shards)
-	w.tables[l.lane].append(&w.tables[l.lane].free, l.at)
+	ls := &w.tables[l.lane]
+	in := w.add(l.place, uint(l.lane), -l.shards)
+	ls.remove(in, l.at)
+	if in.first == 0 {
+		w.end(l.place)
+	}
+	ls.append(&ls.free, l.at)
 }
 
 func (p place) end() int64 { return p.turn << (tickBits + int(p.level)*levelBits) }
