@@ -79,14 +79,15 @@ func (b *books) consumer(j *job, asked int64) (l Lease, code Code, wait int64) {
 	const lane = Consumer - 1
 	b.mu.Lock()
 	now, _ := b.enter(asked)
-	if !b.leases[lane].any() {
+	at := b.leases[lane].take()
+	if at == 0 {
 		b.refused[lane][LeasesExhausted]++
 		wait = b.wheel.placeAt(int(lane), now) - asked
 		b.mu.Unlock()
 		return Lease{}, LeasesExhausted, wait
 	}
 	total := b.total.fill(now, j.cost, b.burst)
-	l, h := b.hold(Consumer, j, now)
+	l, h := b.hold(Consumer, at, j, now)
 	h.total, h.buyer, h.provider = total, claim{}, claim{}
 	b.mu.Unlock()
 	return l, Admitted, 0
@@ -105,40 +106,42 @@ func (b *books) industrial(j *job, asked int64) (l Lease, code Code, wait int64)
 	if ticked {
 		j.ofBuyer, j.ofProvider = b.buyers.scale(j.cost), b.providers.scale(j.cost)
 	}
-	buyer, ok := b.buyers.home(j.buyer)
-	if !ok {
+	buyer := b.buyers.home(j.buyer)
+	if buyer.key != j.buyer {
 		buyer = b.findBuyer(j.buyer, now)
 	}
 	if j.tight {
-		if until := b.turns.wait(&b.buyers.records[buyer], now, j.trickle); until > 0 {
+		if until := b.turns.wait(buyer, now, j.trickle); until > 0 {
 			b.refused[Industrial-1][DeferredTight]++
 			b.mu.Unlock()
 			return Lease{}, DeferredTight, until - asked
 		}
 	}
-	provider, ok := b.providers.home(j.provider)
-	if !ok {
+	provider := b.providers.home(j.provider)
+	if provider.key != j.provider {
 		provider = b.providers.find(j.provider, now)
 	}
 	ofBuyer, ofProvider := j.ofBuyer, j.ofProvider
 	held, ahead := j.capacity, b.burst // the marks
-	if !b.buyers.within(&b.buyers.records[buyer], now, ofBuyer) ||
-		!b.providers.within(&b.providers.records[provider], now, ofProvider) {
+	if !b.buyers.within(buyer, now, ofBuyer) ||
+		!b.providers.within(provider, now, ofProvider) {
 		held, ahead, ofBuyer, ofProvider = b.borrow(j, now, buyer, provider)
 	}
-	if b.held()+j.shards <= held && b.total.wait(now, j.cost, ahead) <= 0 && b.leases[Industrial-1].any() {
-		b.total.take(now, j.cost)
-		if j.tight {
-			b.turns.take(&b.buyers.records[buyer], now, j.trickle)
+	if b.held()+j.shards <= held && b.total.wait(now, j.cost, ahead) <= 0 {
+		if at := b.leases[Industrial-1].take(); at != 0 {
+			b.total.take(now, j.cost)
+			if j.tight {
+				b.turns.take(buyer, now, j.trickle)
+			}
+			l, h := b.hold(Industrial, at, j, now)
+			h.total = j.cost
+			h.buyer = buyer.charge(now, ofBuyer)
+			h.provider = provider.charge(now, ofProvider)
+			b.buyers.count(buyer)
+			b.providers.count(provider)
+			b.mu.Unlock()
+			return l, Admitted, 0
 		}
-		l, h := b.hold(Industrial, j, now)
-		h.total = j.cost
-		h.buyer = b.buyers.charge(buyer, now, ofBuyer)
-		h.provider = b.providers.charge(provider, now, ofProvider)
-		b.buyers.count(buyer)
-		b.providers.count(provider)
-		b.mu.Unlock()
-		return l, Admitted, 0
 	}
 	code, until := b.refuse(j, now, buyer, provider, held, ahead)
 	b.mu.Unlock()
@@ -146,7 +149,7 @@ func (b *books) industrial(j *job, asked int64) (l Lease, code Code, wait int64)
 }
 
 // findBuyer finds the record of a buyer that does not stand where most do.
-func (b *books) findBuyer(key uint64, now int64) uint32 {
+func (b *books) findBuyer(key uint64, now int64) *record {
 	b.turns.lapse(now)
 	b.buyers.waiting = b.turns.first
 	return b.buyers.find(key, now)
@@ -154,13 +157,13 @@ func (b *books) findBuyer(key uint64, now int64) uint32 {
 
 // borrow returns the marks up to which a job may fill the shards and the burst if
 // it is not within both shares, and what it is charged within each.
-func (b *books) borrow(j *job, now int64, buyer, provider uint32) (held, ahead, ofBuyer, ofProvider int64) {
+func (b *books) borrow(j *job, now int64, buyer, provider *record) (held, ahead, ofBuyer, ofProvider int64) {
 	over := int64(0)
 	ofBuyer, ofProvider = j.ofBuyer, j.ofProvider
-	if !b.buyers.within(&b.buyers.records[buyer], now, ofBuyer) {
+	if !b.buyers.within(buyer, now, ofBuyer) {
 		over, ofBuyer = over+1, 0
 	}
-	if !b.providers.within(&b.providers.records[provider], now, ofProvider) {
+	if !b.providers.within(provider, now, ofProvider) {
 		over, ofProvider = over+1, 0
 	}
 	held, ahead = b.marks(j, over, b.contended(now))
@@ -185,12 +188,11 @@ func (b *books) contended(now int64) bool {
 	return b.buyers.active > 1 || now < b.wanted
 }
 
-// hold takes the job's shards until its deadline. There is a place for the lease.
-func (b *books) hold(lane Lane, j *job, now int64) (Lease, *lease) {
+// hold takes the job's shards until its deadline, in the place at.
+func (b *books) hold(lane Lane, at uint32, j *job, now int64) (Lease, *lease) {
 	i := uint(lane-1) % uint(len(Lanes))
 	b.admitted[i]++
 	ls := &b.leases[i]
-	at := ls.take()
 	h := &ls.places[at]
 	h.end, h.length = now+j.length, j.length
 	h.shards = uint32(j.shards)

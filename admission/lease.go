@@ -66,19 +66,27 @@ func (ls *leases) find(l Lease, at uint32, now int64) *lease {
 // any reports whether a place is free.
 func (ls *leases) any() bool { return ls.free.first != 0 || int(ls.used) < len(ls.places)-1 }
 
-// take returns a free place, of which there is one. The one that is free for the
-// longest time comes first, so that serial numbers last.
+// take returns a free place, or 0 if there is none. Places that are in use again
+// and again stay in the cache; but the first few are all used before, and then the
+// one that is free for the longest time, so that serial numbers last.
 func (ls *leases) take() uint32 {
-	if int(ls.used) < len(ls.places)-1 {
-		ls.used++
-		return ls.used
-	}
 	place := ls.free.first
+	if place == 0 || ls.used < few {
+		if int(ls.used) < len(ls.places)-1 {
+			ls.used++
+			return ls.used
+		}
+		if place == 0 {
+			return 0
+		}
+	}
 	if ls.free.first = ls.links[place].after; ls.free.first == 0 {
 		ls.free.last = 0
 	}
 	return place
 }
+
+const few = 256
 
 // append puts a place at the end of l.
 func (ls *leases) append(l *list, place uint32) {

@@ -4,9 +4,8 @@ package admission
 // moment at which it would come in, if until then nobody asks, releases or reports.
 
 // refuse says why a job does not fit under the marks, and when it would.
-func (b *books) refuse(j *job, now int64, buyer, provider uint32, held, ahead int64) (code Code, until int64) {
-	rb, rp := &b.buyers.records[buyer], &b.providers.records[provider]
-	ofBuyer, ofProvider := b.buyers.withinAt(rb, j.ofBuyer), b.providers.withinAt(rp, j.ofProvider)
+func (b *books) refuse(j *job, now int64, buyer, provider *record, held, ahead int64) (code Code, until int64) {
+	ofBuyer, ofProvider := b.buyers.withinAt(buyer, j.ofBuyer), b.providers.withinAt(provider, j.ofProvider)
 	code = BurstExhausted
 	if ofProvider > now {
 		code = ProviderShare
@@ -18,19 +17,19 @@ func (b *books) refuse(j *job, now int64, buyer, provider uint32, held, ahead in
 	switch {
 	case missing > j.capacity-held: // even for who is within its shares
 		if code == BurstExhausted {
-			b.note(now, rb)
+			b.note(now, buyer)
 		}
 		code = Capacity
 	case missing <= 0 && b.total.wait(now, j.cost, ahead) <= 0:
 		code = LeasesExhausted
 	}
 	if j.tight {
-		b.turns.pass(rb, now)
+		b.turns.pass(buyer, now)
 	}
 	b.refused[Industrial-1][code]++
 	until = b.fits(j, now, now, ofBuyer, ofProvider, b.contended(now))
 	if b.change(now) <= until || !b.leases[Industrial-1].any() {
-		until = b.when(j, now, rb, rp)
+		until = b.when(j, now, buyer, provider)
 	}
 	return code, until
 }

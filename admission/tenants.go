@@ -113,11 +113,8 @@ func (t *tenants) factorOf(n int64) uint64 {
 	return uint64(max(t.floor, float64(n)) * (1 << factorBits))
 }
 
-// home returns the most likely place of find, and whether it is the one.
-func (t *tenants) home(key uint64) (at uint32, ok bool) {
-	at = uint32(key) & t.mask
-	return at, t.records[at].key == key
-}
+// home returns the record that is most likely the tenant's.
+func (t *tenants) home(key uint64) *record { return &t.records[uint32(key)&t.mask] }
 
 // lookup returns where the record of a tenant stands, or where it would.
 func (t *tenants) lookup(key uint64) (at uint32, ok bool) {
@@ -131,22 +128,22 @@ func (t *tenants) lookup(key uint64) (at uint32, ok bool) {
 	return at, true
 }
 
-// find returns where the record of a tenant stands. One that has none gets one,
-// or the stranger's if there is none to be had.
-func (t *tenants) find(key uint64, now int64) uint32 {
+// find returns the record of a tenant. One that has none gets one, or the
+// stranger's if there is none to be had.
+func (t *tenants) find(key uint64, now int64) *record {
 	at, ok := t.lookup(key)
 	if ok {
-		return at
+		return &t.records[at]
 	}
 	if t.n >= t.limit {
 		if !t.forget(now) {
-			return uint32(len(t.records) - 1)
+			return &t.records[len(t.records)-1]
 		}
 		at, _ = t.lookup(key) // others have moved up
 	}
 	t.records[at] = record{key: key}
 	t.n++
-	return at
+	return &t.records[at]
 }
 
 // forget takes away a record that is in no use, and reports whether it found one.
@@ -201,8 +198,7 @@ func (t *tenants) within(r *record, now, cost int64) bool {
 func (t *tenants) withinAt(r *record, cost int64) int64 { return r.tat + min(cost-t.burst, 0) }
 
 // charge takes cost, and returns the claim to be given back.
-func (t *tenants) charge(at uint32, now, cost int64) claim {
-	r := &t.records[at]
+func (r *record) charge(now, cost int64) claim {
 	r.tat = max(r.tat, now) + cost
 	return claim{cost, r.key}
 }
@@ -219,13 +215,15 @@ func (t *tenants) give(c claim, unused float64) {
 	if c.cost == 0 {
 		return
 	}
-	at, ok := t.home(c.key)
-	if !ok {
-		if at, ok = t.lookup(c.key); !ok {
+	r := t.home(c.key)
+	if r.key != c.key {
+		at, ok := t.lookup(c.key)
+		if !ok {
 			return
 		}
+		r = &t.records[at]
 	}
-	t.records[at].tat -= int64(float64(c.cost) * unused)
+	r.tat -= int64(float64(c.cost) * unused)
 }
 
 // idle reports whether the tenant was not admitted in this epoch or the last.
@@ -233,8 +231,8 @@ func (t *tenants) idle(r *record) bool { return t.epoch-r.seen > 1 }
 
 // count notes that the tenant was admitted: only who gets work is active, so that
 // no flood of refused ids makes the shares small.
-func (t *tenants) count(at uint32) {
-	if r := &t.records[at]; r.seen != t.epoch {
+func (t *tenants) count(r *record) {
+	if r.seen != t.epoch {
 		t.countNew(r)
 	}
 }

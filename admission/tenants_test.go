@@ -24,12 +24,12 @@ func table(t testing.TB, tenantCount int) *tenants {
 
 // try charges cost to a tenant if that is within its share.
 func try(t *tenants, key uint64, now, cost int64) (c claim, wait int64) {
-	at := t.find(key, now)
-	if r := &t.records[at]; !t.within(r, now, cost) {
+	r := t.find(key, now)
+	if !t.within(r, now, cost) {
 		return claim{}, t.withinAt(r, cost) - now
 	}
-	t.count(at)
-	return t.charge(at, now, cost), 0
+	t.count(r)
+	return r.charge(now, cost), 0
 }
 
 // consistent checks that each tenant has one record, which lookup finds.
@@ -132,8 +132,7 @@ func TestEveryTenantHasARecord(t *testing.T) {
 				t.Fatalf("%d tenants, %d active, %d records", n, tt.active, tt.n)
 			}
 			for key := range uint64(n) { // each has its own debt
-				at := tt.find((key+1)<<shift, now)
-				if r := tt.records[at]; r.key != (key+1)<<shift || r.tat != now+int64(time.Hour) {
+				if r := tt.find((key+1)<<shift, now); r.key != (key+1)<<shift || r.tat != now+int64(time.Hour) {
 					t.Fatalf("tenant %d: %+v", key, r)
 				}
 			}
@@ -182,12 +181,12 @@ func TestWhoIsInUseStays(t *testing.T) {
 	}
 	before := slices.Clone(tt.records)
 	for key := range uint64(10_000) {
-		at := tt.find(1000+key, now)
-		if int(at) != len(tt.records)-1 {
+		r := tt.find(1000+key, now)
+		if r != &tt.records[len(tt.records)-1] {
 			t.Fatalf("newcomer %d has a record", key)
 		}
-		tt.count(at)
-		if c := tt.charge(at, now, 0); c != (claim{}) {
+		tt.count(r)
+		if c := r.charge(now, 0); c != (claim{}) {
 			t.Fatalf("claim %+v", c)
 		}
 	}
@@ -201,7 +200,7 @@ func TestWhoIsInUseStays(t *testing.T) {
 		try(tt, key+1, now, int64(time.Hour))
 	}
 	asks := 0
-	for int(tt.find(5000, now)) == len(tt.records)-1 {
+	for tt.find(5000, now).key == 0 {
 		asks++
 	}
 	if most := (len(tt.records) - 1) / looks; asks > most {
@@ -242,13 +241,13 @@ func TestClaimsFollowTheirTenant(t *testing.T) {
 		tt.find(home|(i+1)<<32, now)
 	}
 	c, _ := try(tt, home|4<<32, now, 100)
-	r := &tt.records[tt.find(home|4<<32, now)]
+	r := tt.find(home|4<<32, now)
 	r.turn = 77
 	at, _ := tt.lookup(home | 1<<32)
 	tt.remove(at)
 	tt.consistent(t)
 	tt.give(c, 0.6)
-	if r := tt.records[tt.find(home|4<<32, now)]; r.tat != now+40 || r.turn != 77 {
+	if r := tt.find(home|4<<32, now); r.tat != now+40 || r.turn != 77 {
 		t.Errorf("%+v", r)
 	}
 	at, _ = tt.lookup(home | 4<<32)

@@ -10,15 +10,16 @@ import "math/bits"
 // wheel keeps the leases by their deadlines and frees them when these have come: a
 // timing wheel without cascading (as in Linux), with levels of growing width.
 type wheel struct {
-	held  [len(Lanes)]int64 // shards
-	swept [levels]int64     // the turn up to which a level is empty
-	full  [levels]bitmap    // which cells hold something
-	count [levels]int       // how many
-	cells [levels][cellsPerLevel]cell
+	held [len(Lanes)]int64 // shards
 
 	// What freeAt found last: for more than over and at most upTo missing shards.
 	// As long as nothing is added, removed or freed it is so.
 	known struct{ over, upTo, at int64 }
+
+	swept [levels]int64  // the turn up to which a level is empty
+	full  [levels]bitmap // which cells hold something
+	count [levels]int    // how many
+	cells [levels][cellsPerLevel]cell
 }
 
 // cell is what ends within one stretch of time.
