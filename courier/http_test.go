@@ -242,7 +242,11 @@ func (c *counting) Read(p []byte) (int, error) {
 // not read after that.
 func TestHTTPPeerThatHangs(t *testing.T) {
 	release := make(chan struct{})
-	f, _ := connect(t, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+	f, _ := connect(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Courier-Carries") == "offer" {
+			w.Header().Set("Courier-Verdict", "wanted")
+			return
+		}
 		req.Body.Read(make([]byte, 1))
 		<-release
 	}))
@@ -265,8 +269,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// A transport may answer while it still reads the body. Forward waits until it
-// has let go of the bundle, which the flush then closes.
+// A transport may answer while it still reads the body. Forward takes the bundle
+// back before it returns, since the flush then closes it.
 func TestBundleNotReadAfterForward(t *testing.T) {
 	for _, answer := range []string{"stored", "rejected", ""} {
 		synctest.Test(t, func(t *testing.T) {
@@ -299,8 +303,8 @@ func TestBundleNotReadAfterForward(t *testing.T) {
 			returned.Store(true)
 			synctest.Wait()
 			time.Sleep(time.Minute)
-			if reads != 1 {
-				t.Errorf("%q: read %d times, want once, while Forward waits", answer, reads)
+			if reads != 0 {
+				t.Errorf("%q: read %d times, after the answer", answer, reads)
 			}
 		})
 	}
