@@ -3,6 +3,18 @@ package match
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/internal/callback"
+)
+
+// ErrOptions reports a required argument that is nil, an option out of range, or
+// a [Book] or [Loop] that is not from [NewBook] or [NewLoop]. It is a mistake in
+// the program.
+var ErrOptions = errors.New("match: bad options")
+
+var (
+	errNoBook = fmt.Errorf("%w: a Book comes from NewBook", ErrOptions)
+	errNoLoop = fmt.Errorf("%w: a Loop comes from NewLoop", ErrOptions)
 )
 
 // Errors of orders. Whoever sent the order has to change it; nothing was
@@ -45,12 +57,14 @@ var (
 )
 
 // ErrEnded reports a [Match] of which the side in question has already been
-// committed, released or dropped. It is a mistake of the caller's; the book is
-// as it was.
+// committed, released or dropped, or which is of another book. It is a mistake
+// of the caller's; the book is as it was.
 var ErrEnded = errors.New("match: match already ended")
 
 // Verdicts of [LoopOptions.Finalize]: an error that wraps one of them says whose
-// fault it was, and that order is cancelled. It may wrap both.
+// fault it was, and that order is dropped. It may wrap both. And what
+// [LoopOptions.OnFailed] is told wraps one of them exactly if that order was
+// dropped, whatever the reason: nobody need keep it for [Resume].
 var (
 	// ErrBadBid: the buyer's order cannot be served by anyone.
 	ErrBadBid = errors.New("match: the bid is at fault")
@@ -76,8 +90,5 @@ func (e *PanicError) Error() string { return fmt.Sprintf("match: panic in Finali
 // [ErrBadBid] or [ErrBadAsk] is a verdict as if it had been returned.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
-	return err
+	return callback.Usable(err)
 }
-
-// errExit is the failure of a match whose Finalize ended its goroutine.
-var errExit = errors.New("match: Finalize called runtime.Goexit")

@@ -1,97 +1,92 @@
 package match
 
-import "time"
+import (
+	"time"
+
+	"github.com/computemarket/computemarket/admission"
+)
+
+// An expiry is an instant on the wall clock: it came over a wire. So it is kept
+// without a monotonic reading, and compared with one that has none.
+type expiry struct {
+	at   time.Time
+	seq  uint64 // equal times leave in the order they came
+	slot uint32
+}
+
+func (b *Book) initExpiries(ln *lane) {
+	ln.expiries = heap[expiry]{
+		before: func(x, y expiry) bool { return x.at.Before(y.at) || x.at.Equal(y.at) && x.seq < y.seq },
+		moved:  func(e expiry, i int) { b.orders[e.slot].heap = uint32(i + 1); b.steps++ },
+	}
+}
+
+// isOver compares on the wall clock.
+func isOver(expires, now time.Time) bool { return !expires.Round(0).After(now.Round(0)) }
 
 // Expire takes out every order whose time is over at now, appends each to dst
 // as it was, and returns dst. The first to expire comes first. Units in flight
-// are not recalled, as with [Book.Cancel].
+// are not recalled, as with [Book.Cancel]. It follows the wall clock: the
+// monotonic reading of now does not count.
 func (b *Book) Expire(dst []Resting, now time.Time) []Resting {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for len(b.expiries) > 0 {
-		slot := b.expiries[0]
-		if b.cold[slot].expires > b.since(now) {
-			break
-		}
-		dst = append(dst, b.resting(slot))
-		b.set(slot, 0, b.orders[slot].held)
+	for more := true; more; {
+		dst, more = b.expire(dst, now, admission.Lanes[:])
 	}
 	return dst
+}
+
+// expire is Expire for the given lanes, as far as one turn goes.
+func (b *Book) expire(dst []Resting, now time.Time, lanes []admission.Lane) (_ []Resting, more bool) {
+	now = now.Round(0)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range hold {
+		e, ok := b.nextExpiry(lanes)
+		if !ok || !isOver(e.at, now) {
+			return dst, false
+		}
+		dst = append(dst, b.resting(e.slot))
+		b.set(e.slot, 0, b.orders[e.slot].held)
+	}
+	return dst, true
 }
 
 // NextExpiry returns when the next order expires. It is false when none does.
 func (b *Book) NextExpiry() (t time.Time, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.expiries) == 0 {
-		return time.Time{}, false
-	}
-	return b.base.Add(time.Duration(b.cold[b.expiries[0]].expires)), true
+	e, ok := b.nextExpiry(admission.Lanes[:])
+	return e.at, ok
 }
 
-// The heap is written out because orders must know their position in it:
-// a cancelled order leaves at once, so the heap never holds the dead.
+func (b *Book) nextExpiry(lanes []admission.Lane) (first expiry, ok bool) {
+	for _, lane := range lanes {
+		h := &b.lanes[lane-1].expiries
+		if len(h.items) > 0 && (!ok || h.before(h.items[0], first)) {
+			first, ok = h.items[0], true
+		}
+	}
+	return first, ok
+}
 
-func (b *Book) pushExpiry(slot uint32) {
-	b.expiries = append(b.expiries, slot)
-	b.up(len(b.expiries) - 1)
-	if b.expiries[0] == slot {
+func (b *Book) pushExpiry(slot uint32, at time.Time) {
+	c := &b.cold[slot]
+	h := &b.lanes[c.lane].expiries
+	h.push(expiry{at.Round(0), c.seq, slot})
+	if b.orders[slot].heap == 1 {
 		b.signal()
 	}
+}
+
+// renewExpiry notes that an order has a new sequence number.
+func (b *Book) renewExpiry(slot uint32) {
+	h, i := &b.lanes[b.cold[slot].lane].expiries, int(b.orders[slot].heap)-1
+	h.items[i].seq = b.cold[slot].seq
+	h.fix(i)
 }
 
 func (b *Book) dropExpiry(slot uint32) {
 	i := int(b.orders[slot].heap) - 1
 	b.orders[slot].heap = 0
-	last := len(b.expiries) - 1
-	moved := b.expiries[last]
-	b.expiries = b.expiries[:last]
-	if i == last {
-		return
-	}
-	b.place(i, moved)
-	b.down(i)
-	b.up(i)
-}
-
-func (b *Book) up(i int) {
-	slot := b.expiries[i]
-	for i > 0 && b.sooner(slot, b.expiries[(i-1)/2]) {
-		b.place(i, b.expiries[(i-1)/2])
-		i = (i - 1) / 2
-	}
-	b.place(i, slot)
-}
-
-func (b *Book) down(i int) {
-	slot := b.expiries[i]
-	for {
-		child := 2*i + 1
-		if child >= len(b.expiries) {
-			break
-		}
-		if r := child + 1; r < len(b.expiries) && b.sooner(b.expiries[r], b.expiries[child]) {
-			child = r
-		}
-		if !b.sooner(b.expiries[child], slot) {
-			break
-		}
-		b.place(i, b.expiries[child])
-		i = child
-	}
-	b.place(i, slot)
-}
-
-func (b *Book) place(i int, slot uint32) {
-	b.expiries[i] = slot
-	b.orders[slot].heap = uint32(i + 1)
-}
-
-// sooner orders by expiry, then by sequence number, so that equal times leave
-// in the order they came.
-func (b *Book) sooner(x, y uint32) bool {
-	if ex, ey := b.cold[x].expires, b.cold[y].expires; ex != ey {
-		return ex < ey
-	}
-	return b.cold[x].stamp < b.cold[y].stamp
+	b.lanes[b.cold[slot].lane].expiries.remove(i)
 }

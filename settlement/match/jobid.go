@@ -3,6 +3,7 @@ package match
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const separator = '|' // between the parts of a job id; in no order id
@@ -39,15 +40,18 @@ func ParseJob(id string) (Job, bool) {
 	bid, rest, ok1 := strings.Cut(id, string(separator))
 	ask, rest, ok2 := strings.Cut(rest, string(separator))
 	from, units, ok3 := strings.Cut(rest, "+")
-	if !ok1 || !ok2 || !ok3 || bid == "" || ask == "" {
+	if !ok1 || !ok2 || !ok3 || !orderID(bid) || !orderID(ask) {
 		return Job{}, false
 	}
 	f, err1 := strconv.ParseUint(from, 10, 64)
 	u, err2 := strconv.ParseUint(units, 10, 64)
 	j := Job{Bid: bid, Ask: ask, From: f, Units: u}
 	// Only the canonical spelling: "+1" and "01" are numbers to ParseUint.
-	if err1 != nil || err2 != nil || u == 0 || f+u < f || j.String() != id {
+	if err1 != nil || err2 != nil || u == 0 || u > MaxUnits || f+u < f || j.String() != id {
 		return Job{}, false
 	}
 	return j, true
 }
+
+// orderID reports whether a part of a job id can be the id of an order.
+func orderID(s string) bool { return s != "" && len(s) <= MaxID && utf8.ValidString(s) }

@@ -30,7 +30,7 @@ type block struct {
 // spot is where a key is in the ladder, or where it would have to be.
 type spot struct{ block, i int }
 
-// best returns the level with the best price, with or without open units.
+// best returns the key of the best price.
 func (l *ladder) best() (key uint64, ok bool) {
 	if len(l.blocks) == 0 {
 		return 0, false
@@ -161,3 +161,44 @@ func (l *ladder) drop(i int) {
 	l.blocks = slices.Delete(l.blocks, i, i+1)
 	l.lows = slices.Delete(l.lows, i, i+1)
 }
+
+// count returns the number of levels.
+func (l *ladder) count() (n int) {
+	for _, b := range l.blocks {
+		n += b.n
+	}
+	return n
+}
+
+// A walk goes from level to level, best first. It is good for as long as no
+// level comes or goes.
+type walk struct {
+	ladder *ladder
+	spot
+}
+
+func (l *ladder) walk() walk {
+	w := walk{ladder: l, spot: spot{block: len(l.blocks)}}
+	w.next()
+	return w
+}
+
+func (w *walk) next() {
+	if w.i--; w.i < 0 {
+		if w.block--; w.block >= 0 {
+			w.i = w.ladder.blocks[w.block].n - 1
+		}
+	}
+}
+
+func (w *walk) ok() bool { return w.block >= 0 }
+
+// key is 0, the worst there is, past the end.
+func (w *walk) key() uint64 {
+	if !w.ok() {
+		return 0
+	}
+	return w.ladder.blocks[w.block].keys[w.i]
+}
+
+func (w *walk) level() uint32 { return w.ladder.blocks[w.block].levels[w.i] }

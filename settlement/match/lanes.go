@@ -1,10 +1,13 @@
 package match
 
 import (
+	"log/slog"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/settlement"
 )
 
 // LaneStats describe a lane of a running loop.
@@ -21,33 +24,66 @@ type LaneStats struct {
 type lanes struct {
 	turns int // matches that consumers had since industry's turn; Run's alone
 
-	mu    sync.Mutex
-	watch [len(admission.Lanes)]struct {
-		since  time.Time // the lane could match since then, and got nothing
-		warned bool
-	}
+	mu     sync.Mutex
+	passed elapsed
+	watch  [len(admission.Lanes)]watch
+}
+
+// watch is on one lane.
+type watch struct {
+	hungry bool          // the lane can match
+	since  time.Duration // and got nothing since
+	warned bool
 }
 
 // pass proposes as many matches as there is room for: consumers first, but of
 // every IndustrialEvery matches one is industry's if it has any. The count goes
 // on from pass to pass, so it holds even if there is room for one at a time.
-func (l *Loop) pass(now time.Time) []Match {
-	free := l.free()
-	ms := l.proposed[:0]
-	if free > 0 && l.book.pending() {
-		every := l.o.IndustrialEvery
-		owed := min(free, (l.lanes.turns+free)/every)
-		ms = l.book.Propose(ms, admission.Industrial, owed)
-		paid := len(ms)
-		ms = l.book.Propose(ms, admission.Consumer, free-paid)
-		consumers := len(ms) - paid
-		ms = l.book.Propose(ms, admission.Industrial, free-len(ms))
-		turns := l.lanes.turns + consumers - (len(ms)-consumers)*(every-1)
-		l.lanes.turns = min(max(turns, 0), every-1) // what industry left is not saved up
-		ms = rotate(ms, paid)                       // consumers go first within the pass too
-		l.proposed = ms
+// Only lanes that can are served.
+func (l *Loop) pass(can [len(admission.Lanes)]bool, now time.Time, passed time.Duration) (fs []flight) {
+	if free := l.free(); free > 0 && passed >= l.askAt && l.book.pending() {
+		mode, err := l.mode()
+		if err != nil {
+			l.askAt = later(passed, l.o.RetryMin)
+			l.report(slog.LevelError, "engine cannot tell its mode, nothing is matched", "err", err)
+			free = 0
+		}
+		ms := l.share(free, can)
+		fs = l.fresh[:0]
+		for _, m := range ms {
+			fs = append(fs, flight{match: m, dryRun: mode != settlement.Real, began: now})
+		}
+		clear(ms)
+		l.proposed, l.fresh = ms[:0], fs
 	}
-	l.look(ms, now)
+	l.look(fs, passed)
+	return fs
+}
+
+func (l *Loop) share(free int, can [len(admission.Lanes)]bool) []Match {
+	ms := l.proposed[:0]
+	every := l.o.IndustrialEvery
+	owed := min(free, (l.lanes.turns+free)/every)
+	ms = l.propose(ms, admission.Industrial, owed, can)
+	paid := len(ms)
+	ms = l.propose(ms, admission.Consumer, free-paid, can)
+	consumers := len(ms) - paid
+	ms = l.propose(ms, admission.Industrial, free-len(ms), can)
+	turns := l.lanes.turns + consumers - (len(ms)-consumers)*(every-1)
+	l.lanes.turns = min(max(turns, 0), every-1) // what industry left is not saved up
+	return rotate(ms, paid)                     // consumers go first within the pass too
+}
+
+// propose goes on for as long as most steps are matches. What has to be moved
+// out of the way otherwise can wait for the next turn; the other lane need not.
+func (l *Loop) propose(ms []Match, lane admission.Lane, max int, can [len(admission.Lanes)]bool) []Match {
+	for more := can[lane-1] && max > 0; more; {
+		was := len(ms)
+		ms, more = l.book.propose(ms, lane, max)
+		got := len(ms) - was
+		max -= got
+		more = more && max > 0 && got >= hold/2
+	}
 	return ms
 }
 
@@ -61,39 +97,44 @@ func rotate(ms []Match, n int) []Match {
 }
 
 // look notes which lanes got nothing though they could have matched.
-func (l *Loop) look(ms []Match, now time.Time) {
+func (l *Loop) look(fs []flight, passed time.Duration) {
 	var got [len(admission.Lanes)]bool
-	for i := range ms {
-		got[ms[i].Lane-1] = true
+	for i := range fs {
+		got[fs[i].match.Lane-1] = true
 	}
-	l.lanes.mu.Lock()
-	defer l.lanes.mu.Unlock()
 	for i, lane := range admission.Lanes {
-		w := &l.lanes.watch[i]
 		could := l.book.lanePending(lane)
-		switch {
-		case !could:
-			w.since, w.warned = time.Time{}, false
-		case got[i] || w.since.IsZero():
-			w.since, w.warned = now, false
-		case !w.warned && now.Sub(w.since) >= l.o.StarveAfter:
-			w.warned = true
-			l.o.Logger.Warn("lane starves", "lane", lane, "waiting", now.Sub(w.since))
+		if waiting, starves := l.lanes.note(i, could, got[i], passed, l.o.StarveAfter); starves {
+			l.log(slog.LevelWarn, "lane starves", "lane", lane, "waiting", waiting)
 		}
 	}
 }
 
-// next returns when the next warning is due, unless something happens.
-func (s *lanes) next(after time.Duration) (at time.Time, ok bool) {
+// note reports a lane that starves, once.
+func (s *lanes) note(i int, could, got bool, passed, after time.Duration) (waiting time.Duration, starves bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.watch {
-		w := &s.watch[i]
-		if w.since.IsZero() || w.warned {
-			continue
-		}
-		if t := w.since.Add(after); !ok || t.Before(at) {
-			at, ok = t, true
+	w := &s.watch[i]
+	switch {
+	case !could:
+		*w = watch{}
+	case got || !w.hungry:
+		*w = watch{hungry: true, since: passed}
+	case !w.warned && passed-w.since >= after:
+		w.warned = true
+		return passed - w.since, true
+	}
+	return 0, false
+}
+
+// next returns when the next warning is due, unless something happens.
+func (s *lanes) next(after time.Duration) (at time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at = math.MaxInt64
+	for _, w := range s.watch {
+		if w.hungry && !w.warned {
+			at, ok = min(at, later(w.since, after)), true
 		}
 	}
 	return at, ok
@@ -102,12 +143,19 @@ func (s *lanes) next(after time.Duration) (at time.Time, ok bool) {
 func (s *lanes) waiting(lane admission.Lane, now time.Time, after time.Duration) (time.Duration, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &s.watch[lane-1]
-	if w.since.IsZero() {
+	w := s.watch[lane-1]
+	if !w.hungry {
 		return 0, false
 	}
-	d := max(0, now.Sub(w.since))
+	d := s.passed.at(now) - w.since
 	return d, d >= after
+}
+
+// tick takes a reading of the clock and returns how much time has passed.
+func (s *lanes) tick(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.passed.tick(now)
 }
 
 // pending reports whether a pass may find anything.

@@ -56,33 +56,50 @@ type Order struct {
 	Lane admission.Lane
 	Side Side
 
-	// Units that may still match, 1 to [MaxUnits].
+	// Units still wanted, beyond those in Filled: 1 to [MaxUnits].
 	Units uint64
 
 	// Price of one unit, in credits. A bid's Units times Price must fit into a
 	// uint64.
 	Price uint64
 
-	// Expires is when the order leaves by itself; zero means never.
+	// Expires is when the order leaves by itself, an instant on the wall clock;
+	// zero means never.
 	Expires time.Time
 
-	// Filled counts the units that receipts already name. It is zero in a new
-	// order; [Resume] sets it in one that comes back after a restart, so that
-	// its next receipt is not taken for an old one.
+	// Filled counts the units that durable receipts name. It is zero in a new
+	// order. Units plus Filled is what the order wants in all: a match moves
+	// units from one to the other, and only [Book.Replace] changes the sum.
 	Filled uint64
 }
 
-// Resting is an order as it stands in the book.
+// Resting is an order as it stands in the book. Its Order can be kept, and given
+// to [Resume] after a restart, whatever is in flight.
 type Resting struct {
-	Order // Units are those left, the ones in flight included
+	Order
 
-	Seq      uint64    // its place in time; a replaced order may get a new one
-	InFlight uint64    // units proposed for a match and not yet final
-	Since    time.Time // when it was submitted, by the caller's clock
+	Seq uint64 // its place in time; a replaced order may get a new one
+
+	// InFlight counts the units that are reserved for a match: its work is under
+	// way, or its receipt is on its way to the log, or in doubt. They still
+	// belong to Units, and not to Filled. They may be more than Units, because a
+	// replace recalls nothing.
+	InFlight uint64
+
+	// Waiting says that a match of the bid has failed, and that it matches
+	// nothing until [LoopOptions.ReturnAfter] is over.
+	Waiting bool
+
+	Since time.Time // when it was submitted or got its new place, by the caller's clock
 }
 
 // Open returns the units that can match now.
-func (r *Resting) Open() uint64 { return open(r.Units, r.InFlight) }
+func (r *Resting) Open() uint64 {
+	if r.Waiting {
+		return 0
+	}
+	return open(r.Units, r.InFlight)
+}
 
 // open is what an order can still give to a match. In-flight units can exceed
 // those left: a cancel or a replace does not recall what is in flight.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/internal/callback"
 	"github.com/computemarket/computemarket/receipt/receipttest"
 )
 
@@ -31,7 +32,7 @@ func TestFinalizePanics(t *testing.T) {
 		{"verdict", func() { panic(fmt.Errorf("%w: no GPU", ErrBadAsk)) }, func(err error) bool {
 			return errors.Is(err, ErrBadAsk)
 		}, false},
-		{"exit", runtime.Goexit, func(err error) bool { return errors.Is(err, errExit) }, true},
+		{"exit", runtime.Goexit, func(err error) bool { return errors.Is(err, callback.ErrGoexit) }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

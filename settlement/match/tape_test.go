@@ -170,7 +170,7 @@ func (p *player) propose(lane admission.Lane, max int) {
 
 // public is a match without its reservation.
 func (m Match) public() Match {
-	m.slot, m.number = 0, 0
+	m.book, m.slot, m.number = nil, 0, 0
 	return m
 }
 
@@ -298,95 +298,192 @@ func (b *Book) verify(t testing.TB) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var onLadder, expiring int
-	for ln := range b.lanes {
-		for s := range b.lanes[ln].sides {
-			l := &b.lanes[ln].sides[s]
-			count, last := 0, uint64(0)
-			for i, bl := range l.blocks {
-				if bl.n == 0 || bl.n > blockLen || l.lows[i] != bl.keys[0] {
-					t.Errorf("block %d: %d levels, low %d, first key %d", i, bl.n, l.lows[i], bl.keys[0])
-				}
-				for k := range bl.n {
-					if key := bl.keys[k]; (i > 0 || k > 0) && key <= last {
-						t.Errorf("keys %d, %d out of order", last, key)
-					}
-					last = bl.keys[k]
-					lv := bl.levels[k]
-					count += b.verifyLevel(t, lv, last^l.flip, uint8(ln), uint8(s))
+	var placed, expiring, sleeping int
+	for i := range b.lanes {
+		ln := &b.lanes[i]
+		for s := range ln.sides {
+			sd := &ln.sides[s]
+			twice := 0
+			for _, aside := range []bool{false, true} {
+				placed += b.verifyLadder(t, sd.ladder(aside), uint8(i), uint8(s), aside)
+			}
+			for w := sd.aside.walk(); w.ok(); w.next() {
+				if _, _, ok := sd.queue.find(w.key()); ok {
+					twice++
 				}
 			}
-			if count != b.lanes[ln].counts[s] {
-				t.Errorf("lane %d side %d counts %d, has %d", ln, s, b.lanes[ln].counts[s], count)
+			if twice != sd.twice {
+				t.Errorf("lane %d side %d: %d prices on both ladders, says %d", i, s, twice, sd.twice)
 			}
-			onLadder += count
+			b.verifyGroups(t, sd)
 		}
-	}
-	for i, slot := range b.expiries {
-		if int(b.orders[slot].heap) != i+1 {
-			t.Errorf("expiry %d is of order %d, which says %d", i, slot, b.orders[slot].heap)
-		}
-		if i > 0 && b.sooner(slot, b.expiries[(i-1)/2]) {
-			t.Errorf("expiry %d comes before its parent", i)
-		}
-	}
-	held := make(map[uint32]uint64)
-	for _, r := range b.held {
-		for _, slot := range r.orders {
-			if slot != 0 {
-				held[slot] += r.units
+		for k, e := range ln.expiries.items {
+			if int(b.orders[e.slot].heap) != k+1 || b.cold[e.slot].seq != e.seq || int(b.cold[e.slot].lane) != i {
+				t.Errorf("expiry %d is %+v, the order says %d", k, e, b.orders[e.slot].heap)
 			}
 		}
+		for k, e := range ln.sleepers.items {
+			if p := &b.orders[e.slot]; int(p.next) != k || p.level != 0 || p.left == 0 || !b.cold[e.slot].waiting {
+				t.Errorf("sleeper %d: %+v", k, *p)
+			}
+		}
+		ln.expiries.verify(t)
+		ln.sleepers.verify(t)
+		expiring += len(ln.expiries.items)
+		sleeping += len(ln.sleepers.items)
 	}
-	taken := 0
-	for slot := 1; slot < len(b.orders); slot++ {
-		p := &b.orders[slot]
-		if p.left == 0 && p.held == 0 {
-			continue // free
+	b.verifyOrders(t, placed, expiring, sleeping)
+}
+
+func (h *heap[E]) verify(t testing.TB) {
+	t.Helper()
+	for i := 1; i < len(h.items); i++ {
+		if h.before(h.items[i], h.items[(i-1)/2]) {
+			t.Errorf("entry %d of a heap comes before its parent", i)
 		}
-		taken++
-		id := b.cold[slot].id
-		if p.held != held[uint32(slot)] {
-			t.Errorf("order %q: %d in flight, the reservations say %d", id, p.held, held[uint32(slot)])
-		}
-		if (p.level != 0) != (p.left > 0) {
-			t.Errorf("order %q: level %d, left %d", id, p.level, p.left)
-		}
-		if p.level != 0 && b.cold[slot].expires != never {
-			expiring++
-		}
-		name := b.name(id)
-		if pos, ok := b.find(name, id); !ok || b.index.cells[pos].slot != uint32(slot) {
-			t.Errorf("order %q is not in the index", id)
-		}
-	}
-	if taken != b.index.n || expiring != len(b.expiries) {
-		t.Errorf("%d orders and %d expiring, index has %d, heap %d", taken, expiring, b.index.n, len(b.expiries))
 	}
 }
 
-func (b *Book) verifyLevel(t testing.TB, lv uint32, price uint64, lane, side uint8) (n int) {
-	l := &b.levels[lv]
-	if l.price != price || l.lane != lane || l.side != side {
-		t.Errorf("level %d: %+v, want price %d, lane %d, side %d", lv, *l, price, lane, side)
+func (b *Book) verifyLadder(t testing.TB, l *ladder, lane, side uint8, aside bool) (orders int) {
+	t.Helper()
+	last, first := uint64(0), true
+	for i, bl := range l.blocks {
+		if bl.n == 0 || bl.n > blockLen || l.lows[i] != bl.keys[0] {
+			t.Errorf("block %d: %d levels, low %d, first key %d", i, bl.n, l.lows[i], bl.keys[0])
+		}
+		for k := range bl.n {
+			if key := bl.keys[k]; !first && key <= last {
+				t.Errorf("keys %d, %d out of order", last, key)
+			}
+			first, last = false, bl.keys[k]
+			lv := bl.levels[k]
+			if got := b.levels[lv]; got.lane != lane || got.side != side || got.aside != aside || got.n == 0 ||
+				got.price != last^b.lanes[lane].sides[side].flip {
+				t.Errorf("level %d: %+v, want lane %d, side %d, aside %v, key %d", lv, got, lane, side, aside, last)
+			}
+			if !aside {
+				b.verifyQueue(t, lv)
+			}
+			orders += int(b.levels[lv].n)
+		}
 	}
-	units, prev, seq := uint64(0), uint32(0), uint64(0)
+	return orders
+}
+
+func (b *Book) verifyQueue(t testing.TB, lv uint32) {
+	t.Helper()
+	l := &b.levels[lv]
+	units, n, prev, seq := uint64(0), 0, uint32(0), uint64(0)
 	for slot := l.head; slot != 0; slot = b.orders[slot].next {
 		p := &b.orders[slot]
-		if p.prev != prev || p.level != lv || p.price != price {
+		if p.prev != prev || p.level != lv || p.price != l.price {
 			t.Errorf("order %q: prev %d, level %d, price %d", b.cold[slot].id, p.prev, p.level, p.price)
 		}
-		if s := b.cold[slot].stamp >> 8; s <= seq {
+		if s := b.cold[slot].seq; s <= seq {
 			t.Errorf("order %q: %d after %d in one queue", b.cold[slot].id, s, seq)
 		}
-		seq, prev = b.cold[slot].stamp>>8, slot
+		seq, prev = b.cold[slot].seq, slot
 		units += open(p.left, p.held)
 		n++
 	}
-	if l.tail != prev || int(l.n) != n || l.open != units || n == 0 {
-		t.Errorf("level at %d: tail %d, n %d, open %d; want %d, %d, %d", price, l.tail, l.n, l.open, prev, n, units)
+	if l.tail != prev || int(l.n) != n || l.open != units {
+		t.Errorf("level at %d: tail %d, n %d, open %d; want %d, %d, %d", l.price, l.tail, l.n, l.open, prev, n, units)
 	}
-	return n
+}
+
+// verifyGroups checks what is set aside on one side.
+func (b *Book) verifyGroups(t testing.TB, sd *side) {
+	t.Helper()
+	sum := make(map[uint32]level)
+	sd.top.verify(t)
+	for i, g := range sd.top.items {
+		gr := &b.groups[g]
+		if gr.at != i || sd.byName[gr.account] != g || len(gr.orders.items) == 0 {
+			t.Errorf("group %d of %q stands at %d, not %d", g, gr.account, gr.at, i)
+		}
+		gr.orders.verify(t)
+		for k, r := range gr.orders.items {
+			p, c := &b.orders[r.slot], &b.cold[r.slot]
+			if p.next != g || int(p.prev) != k || r.seq != c.seq || r.key != p.price^sd.flip || c.account != gr.account || c.waiting {
+				t.Errorf("order %q aside: %+v, %+v", c.id, *p, r)
+			}
+			l := sum[p.level]
+			l.n++
+			l.open += open(p.left, p.held)
+			sum[p.level] = l
+		}
+	}
+	if len(sum) != sd.aside.count() || len(sd.byName) != len(sd.top.items) {
+		t.Errorf("%d levels aside, want %d; %d names for %d groups", sd.aside.count(), len(sum), len(sd.byName), len(sd.top.items))
+	}
+	for lv, want := range sum {
+		if l := b.levels[lv]; l.n != want.n || l.open != want.open {
+			t.Errorf("level aside at %d: n %d, open %d; want %d, %d", l.price, l.n, l.open, want.n, want.open)
+		}
+	}
+}
+
+func (b *Book) verifyOrders(t testing.TB, placed, expiring, sleeping int) {
+	t.Helper()
+	held, named := make(map[uint32]uint64), make(map[uint32]uint64)
+	for _, r := range b.held {
+		for i, slot := range r.orders {
+			if slot != 0 {
+				held[slot] += r.units
+				if r.named && Side(i+1) == Bid {
+					named[slot] += r.units
+				}
+			}
+		}
+	}
+	var taken int
+	var resting [len(admission.Lanes)][2]int
+	for slot := 1; slot < len(b.orders); slot++ {
+		p, c := &b.orders[slot], &b.cold[slot]
+		if p.left == 0 && p.held == 0 {
+			if c.id != "" || c.account != "" || c.waiting {
+				t.Errorf("a free slot keeps %q of %q", c.id, c.account)
+			}
+			continue
+		}
+		taken++
+		if p.held != held[uint32(slot)] {
+			t.Errorf("order %q: %d in flight, the reservations say %d", c.id, p.held, held[uint32(slot)])
+		}
+		if c.side == uint8(Bid-1) && c.named < c.filled+named[uint32(slot)] {
+			t.Errorf("order %q: %d named, %d filled, %d on their way", c.id, c.named, c.filled, named[uint32(slot)])
+		}
+		if (p.level != 0) != (open(p.left, p.held) > 0 && !c.waiting) {
+			t.Errorf("order %q: level %d, left %d, held %d, waiting %v", c.id, p.level, p.left, p.held, c.waiting)
+		}
+		if p.left > 0 {
+			resting[c.lane][c.side]++
+		}
+		if p.level != 0 {
+			placed--
+		}
+		if p.heap != 0 {
+			expiring--
+		}
+		if c.waiting {
+			sleeping--
+		}
+		name := b.name(c.id)
+		if pos, ok := b.find(name, c.id); !ok || b.index.cells[pos].slot != uint32(slot) {
+			t.Errorf("order %q is not in the index", c.id)
+		}
+	}
+	if taken != b.index.n || placed != 0 || expiring != 0 || sleeping != 0 {
+		t.Errorf("%d orders, index has %d; %d, %d, %d too many on ladders, expiring, sleeping",
+			taken, b.index.n, placed, expiring, sleeping)
+	}
+	for i := range b.lanes {
+		for s := range b.lanes[i].sides {
+			if got := b.lanes[i].sides[s].orders; got != resting[i][s] {
+				t.Errorf("lane %d side %d counts %d, has %d", i, s, got, resting[i][s])
+			}
+		}
+	}
 }
 
 // TestTapes plays random tapes against the naive book. -sweep multiplies them.
@@ -478,7 +575,7 @@ func TestManyLevels(t *testing.T) {
 			cancel(rng.IntN(1 + len(ids)/2))
 		}
 		verify()
-		blocks := len(b.lanes[0].sides[0].blocks) + len(b.lanes[0].sides[1].blocks)
+		blocks := len(b.lanes[0].sides[0].queue.blocks) + len(b.lanes[0].sides[1].queue.blocks)
 		if blocks > 20 {
 			t.Errorf("%d blocks for at most 200 levels", blocks)
 		}

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 type Level struct {
 	Price  uint64
 	Units  uint64 // that can match now
-	Orders int    // those with all their units in flight included
+	Orders int    // that they belong to
 }
 
 // Best returns the best price at which a lane has open units: the highest bid
@@ -32,16 +33,19 @@ func (b *Book) Depth(dst []Level, lane admission.Lane, s Side, n int) []Level {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, bl := range slices.Backward(b.lanes[lane-1].sides[s-1].blocks) {
-		for _, lv := range slices.Backward(bl.levels[:bl.n]) {
-			if n <= 0 {
-				return dst
-			}
-			if l := &b.levels[lv]; l.open > 0 {
-				dst = append(dst, Level{l.price, l.open, int(l.n)})
-				n--
+	sd := &b.lanes[lane-1].sides[s-1]
+	queue, aside := sd.queue.walk(), sd.aside.walk()
+	for ; n > 0 && (queue.ok() || aside.ok()); n-- {
+		var l Level
+		key := max(queue.key(), aside.key())
+		for _, w := range [...]*walk{&queue, &aside} {
+			if w.ok() && w.key() == key {
+				lv := &b.levels[w.level()]
+				l = Level{lv.price, l.Units + lv.open, l.Orders + int(lv.n)}
+				w.next()
 			}
 		}
+		dst = append(dst, l)
 	}
 	return dst
 }
@@ -60,16 +64,17 @@ func (b *Book) Get(id string) (Resting, bool) {
 
 // Snapshot returns every order of both lanes as of one moment, in the order of
 // their sequence numbers. Submitted in that order to an empty book, they have
-// the same priorities again.
+// the same priorities again. The book stands still while they are copied, some
+// tens of milliseconds for a million.
 func (b *Book) Snapshot() []Resting {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	var all []Resting
 	for slot := range b.orders {
-		if b.orders[slot].left > 0 {
+		if slot > 0 && b.orders[slot].left > 0 {
 			all = append(all, b.resting(uint32(slot)))
 		}
 	}
+	b.mu.Unlock()
 	slices.SortFunc(all, func(x, y Resting) int {
 		if x.Seq < y.Seq {
 			return -1
@@ -82,38 +87,44 @@ func (b *Book) Snapshot() []Resting {
 // Stats describe one lane of a book.
 type Stats struct {
 	Bids, Asks  int // orders waiting
-	Levels      int // prices at which they wait, both sides together
+	Levels      int // prices at which some of them can match, both sides together
 	Matches     int // in flight: proposed and not yet final
 	OldestID    string
 	OldestSince time.Time // zero when no order waits
 }
 
-// Stats describes a lane. It looks at every slot of the book, some milliseconds
-// for a million: fine for a status page, not for every message.
+// Stats describes a lane. To find the oldest order it looks at every slot of the
+// book, some milliseconds for a million, and lets others in meanwhile: fine for
+// a status page, not for every message.
 func (b *Book) Stats(lane admission.Lane) Stats {
 	if !lane.Valid() {
 		return Stats{}
 	}
+	s := b.counts(lane)
+	oldest := uint64(math.MaxUint64)
+	const turn = 16 * hold // a look is cheaper than a move
+	for from, more := 1, true; more; from += turn {
+		b.mu.Lock()
+		for slot := from; slot < min(from+turn, len(b.cold)); slot++ {
+			c := &b.cold[slot]
+			if c.lane == uint8(lane-1) && c.seq < oldest && b.orders[slot].left > 0 {
+				oldest, s.OldestID, s.OldestSince = c.seq, c.id, c.since
+			}
+		}
+		more = from+turn < len(b.cold)
+		b.mu.Unlock()
+	}
+	return s
+}
+
+func (b *Book) counts(lane admission.Lane) Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ln := &b.lanes[lane-1]
-	s := Stats{Bids: ln.counts[Bid-1], Asks: ln.counts[Ask-1], Matches: ln.flying}
+	s := Stats{Bids: ln.sides[Bid-1].orders, Asks: ln.sides[Ask-1].orders, Matches: ln.flying}
 	for i := range ln.sides {
-		for _, bl := range ln.sides[i].blocks {
-			s.Levels += bl.n
-		}
-	}
-	var oldest uint32
-	first := ^uint64(0)
-	for slot := range b.cold {
-		stamp := b.cold[slot].stamp
-		if uint8(stamp) == uint8(lane) && stamp < first && b.orders[slot].left > 0 {
-			oldest, first = uint32(slot), stamp
-		}
-	}
-	if oldest != 0 {
-		s.OldestID = b.cold[oldest].id
-		s.OldestSince = b.base.Add(time.Duration(b.cold[oldest].since))
+		sd := &ln.sides[i]
+		s.Levels += sd.queue.count() + sd.aside.count() - sd.twice
 	}
 	return s
 }
