@@ -3,6 +3,7 @@ package match
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // Options tune a [Book]. The zero value is ready to use.
 type Options struct {
 	// Capacity is the most orders that wait in a lane, bids and asks together,
-	// up to 1<<23. An order in memory takes about 170 bytes beside its strings.
+	// up to 1<<23. An order in memory takes about 130 bytes beside its strings.
 	// Defaults to 1<<20.
 	Capacity int
 }
@@ -56,6 +57,7 @@ type Book struct {
 	freeOrder   uint32
 	levels      []level
 	freeLevel   uint32
+	moments     []time.Time // orders' times are kept as their distance from one
 	groups      []group
 	freeGroup   uint32
 	held        []reservation
@@ -96,16 +98,22 @@ type order struct {
 	name       name
 }
 
-// coldOrder is the rest of it: other lines.
+// coldOrder is the rest of it: another line.
 type coldOrder struct {
 	id, account string
-	since       time.Time
-	seq         uint64
+	stamp       uint64 // seq<<8 | moment<<3 | waiting<<2 | side<<1 | lane
+	since       int64  // nanoseconds after Book.moments[moment]
 	filled      uint64 // units that durable receipts name
 	named       uint64 // units of a bid that have a number: filled, or on their way
-	lane, side  uint8  // Lane-1, Side-1
-	waiting     bool
 }
+
+const isWaiting = 1 << 2 // in coldOrder.stamp
+
+func (c *coldOrder) seq() uint64   { return c.stamp >> 8 }
+func (c *coldOrder) moment() uint8 { return uint8(c.stamp) >> 3 }
+func (c *coldOrder) waiting() bool { return c.stamp&isWaiting != 0 }
+func (c *coldOrder) side() uint8   { return uint8(c.stamp) >> 1 & 1 } // Side-1
+func (c *coldOrder) lane() uint8   { return uint8(c.stamp) & 1 }      // Lane-1
 
 // NewBook returns an empty book. Possible errors: [ErrOptions], a capacity out
 // of range.
@@ -181,9 +189,10 @@ func (b *Book) submit(o *Order, name name, now time.Time) (seq uint64, err error
 	p.level, p.heap, p.left, p.held, p.price, p.name = 0, 0, o.Units, 0, o.Price, name
 	c := &b.cold[slot]
 	c.id, c.account, c.filled, c.named = o.ID, o.Account, o.Filled, o.Filled
-	c.seq, c.lane, c.side, c.waiting, c.since = b.seq, uint8(o.Lane-1), uint8(o.Side-1), false, now
-	ln.sides[c.side].orders++
-	b.enqueue(slot, c.lane, c.side)
+	c.stamp = b.seq<<8 | uint64(o.Side-1)<<1 | uint64(o.Lane-1)
+	b.setSince(c, now)
+	ln.sides[o.Side-1].orders++
+	b.enqueue(slot, uint8(o.Lane-1), uint8(o.Side-1))
 	if !o.Expires.IsZero() {
 		b.pushExpiry(slot, o.Expires)
 	}
@@ -250,7 +259,7 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 		return Resting{}, ErrUnknown
 	}
 	p, c := &b.orders[slot], &b.cold[slot]
-	if err := validTerms(Side(c.side+1), units, price); err != nil {
+	if err := validTerms(Side(c.side()+1), units, price); err != nil {
 		return Resting{}, err
 	}
 	if price == p.price && units <= p.left {
@@ -261,10 +270,11 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 		b.unlink(slot)
 	}
 	b.seq++
-	c.seq, c.since = b.seq, now
+	c.stamp = b.seq<<8 | c.stamp&0xff
+	b.setSince(c, now)
 	p.left, p.price = units, price
 	if b.openNow(slot) > 0 {
-		b.enqueue(slot, c.lane, c.side)
+		b.enqueue(slot, c.lane(), c.side())
 	}
 	if p.heap != 0 {
 		b.renewExpiry(slot) // among those that expire with it, it is the last now
@@ -284,6 +294,27 @@ func (b *Book) lookup(id string) (slot uint32, ok bool) {
 	}
 	slot = b.index.cells[pos].slot
 	return slot, b.orders[slot].left > 0
+}
+
+// setSince notes when an order came. Its distance from a moment before is
+// monotonic where the clock's readings are, as an age has to be. No distance is
+// longer than 292 years, so a clock that is set from one age to another makes a
+// new moment; there is room for 32.
+func (b *Book) setSince(c *coldOrder, now time.Time) {
+	i, d := len(b.moments)-1, time.Duration(math.MaxInt64)
+	if i >= 0 {
+		d = now.Sub(b.moments[i])
+	}
+	if (d == math.MaxInt64 || d == math.MinInt64) && i+1 < 32 {
+		b.moments = append(b.moments, now)
+		i, d = i+1, 0
+	}
+	c.stamp = c.stamp&^(31<<3) | uint64(i)<<3
+	c.since = int64(d)
+}
+
+func (b *Book) sinceOf(c *coldOrder) time.Time {
+	return b.moments[c.moment()].Add(time.Duration(c.since))
 }
 
 func (b *Book) newOrder() uint32 {
@@ -309,16 +340,16 @@ func (b *Book) resting(slot uint32) Resting {
 	r := Resting{
 		Order: Order{
 			ID: c.id, Account: c.account,
-			Lane: admission.Lane(c.lane + 1), Side: Side(c.side + 1),
+			Lane: admission.Lane(c.lane() + 1), Side: Side(c.side() + 1),
 			Units: p.left, Price: p.price, Filled: c.filled,
 		},
-		Seq:      c.seq,
+		Seq:      c.seq(),
 		InFlight: p.held,
-		Waiting:  c.waiting,
-		Since:    c.since,
+		Waiting:  c.waiting(),
+		Since:    b.sinceOf(c),
 	}
 	if p.heap != 0 {
-		r.Expires = b.lanes[c.lane].expiries.items[p.heap-1].at
+		r.Expires = b.lanes[c.lane()].expiries.items[p.heap-1].at
 	}
 	return r
 }

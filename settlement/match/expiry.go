@@ -71,8 +71,8 @@ func (b *Book) nextExpiry(lanes []admission.Lane) (first expiry, ok bool) {
 
 func (b *Book) pushExpiry(slot uint32, at time.Time) {
 	c := &b.cold[slot]
-	h := &b.lanes[c.lane].expiries
-	h.push(expiry{at.Round(0), c.seq, slot})
+	h := &b.lanes[c.lane()].expiries
+	h.push(expiry{at.Round(0), c.seq(), slot})
 	if b.orders[slot].heap == 1 {
 		b.signal()
 	}
@@ -80,13 +80,13 @@ func (b *Book) pushExpiry(slot uint32, at time.Time) {
 
 // renewExpiry notes that an order has a new sequence number.
 func (b *Book) renewExpiry(slot uint32) {
-	h, i := &b.lanes[b.cold[slot].lane].expiries, int(b.orders[slot].heap)-1
-	h.items[i].seq = b.cold[slot].seq
+	h, i := &b.lanes[b.cold[slot].lane()].expiries, int(b.orders[slot].heap)-1
+	h.items[i].seq = b.cold[slot].seq()
 	h.fix(i)
 }
 
 func (b *Book) dropExpiry(slot uint32) {
 	i := int(b.orders[slot].heap) - 1
 	b.orders[slot].heap = 0
-	b.lanes[b.cold[slot].lane].expiries.remove(i)
+	b.lanes[b.cold[slot].lane()].expiries.remove(i)
 }

@@ -21,8 +21,10 @@ type naive struct {
 
 type naiveOrder struct {
 	Order
-	seq  uint64
-	held uint64
+	seq     uint64
+	held    uint64
+	due     time.Duration // it waits until then
+	waiting bool
 }
 
 func newNaive(capacity int) *naive {
@@ -65,7 +67,7 @@ func (n *naive) cancel(id string) (uint64, error) {
 	if o == nil || o.Units == 0 {
 		return 0, ErrUnknown
 	}
-	units := o.open()
+	units := open(o.Units, o.held)
 	n.set(o, 0)
 	return units, nil
 }
@@ -105,7 +107,7 @@ func (n *naive) expire(now time.Time) (ids []string) {
 }
 
 func (o *naiveOrder) open() uint64 {
-	if o.held > o.Units {
+	if o.waiting || o.held > o.Units {
 		return 0
 	}
 	return o.Units - o.held
@@ -160,7 +162,24 @@ func (n *naive) commit(m Match) {
 	for _, id := range []string{m.Bid, m.Ask} {
 		o := n.orders[id]
 		o.held -= m.Units
+		o.Filled += m.Units
 		n.set(o, o.Units-min(o.Units, m.Units))
+	}
+}
+
+// giveBack releases a bid and has it wait.
+func (n *naive) giveBack(m Match, due time.Duration) {
+	o := n.orders[m.Bid]
+	o.held -= m.Units
+	o.due, o.waiting = max(o.due, due), true
+	n.set(o, o.Units)
+}
+
+func (n *naive) wake(lane admission.Lane, now time.Duration) {
+	for _, o := range n.orders {
+		if o.Lane == lane && o.waiting && o.due <= now {
+			o.due, o.waiting = 0, false
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ type level struct {
 
 // openNow is what can match of an order now.
 func (b *Book) openNow(slot uint32) uint64 {
-	if b.cold[slot].waiting {
+	if b.cold[slot].waiting() {
 		return 0
 	}
 	return open(b.orders[slot].left, b.orders[slot].held)
@@ -120,7 +120,7 @@ func (b *Book) set(slot uint32, left, held uint64) {
 	if rested && left == 0 {
 		b.leave(slot)
 	}
-	if p.level == 0 && is > 0 && !b.cold[slot].waiting {
+	if p.level == 0 && is > 0 && !b.cold[slot].waiting() {
 		b.setAside(slot)
 	}
 	if left == 0 && held == 0 {
@@ -132,16 +132,20 @@ func (b *Book) set(slot uint32, left, held uint64) {
 // leave takes an order that rested from wherever it stands, but leaves it in
 // the index.
 func (b *Book) leave(slot uint32) {
-	if b.orders[slot].level != 0 {
+	p := &b.orders[slot]
+	if p.level != 0 { // this tells of it without a look at the other line
+		l := &b.levels[p.level]
+		b.lanes[l.lane].sides[l.side].orders--
 		b.unlink(slot)
+	} else {
+		c := &b.cold[slot]
+		b.lanes[c.lane()].sides[c.side()].orders--
+		if c.waiting() {
+			b.dropSleeper(slot)
+		}
 	}
-	c := &b.cold[slot]
-	b.lanes[c.lane].sides[c.side].orders--
-	if b.orders[slot].heap != 0 {
+	if p.heap != 0 {
 		b.dropExpiry(slot)
-	}
-	if c.waiting {
-		b.dropSleeper(slot)
 	}
 }
 
@@ -161,7 +165,7 @@ func (b *Book) levelAt(ld *ladder, l level) uint32 {
 	}
 	b.levels[lv] = l
 	ld.insert(at, key, lv)
-	if _, _, ok := s.ladder(!l.aside).find(key); ok {
+	if s.onOther(key, l.aside) {
 		s.twice++
 	}
 	return lv
@@ -175,7 +179,7 @@ func (b *Book) removeLevel(lv uint32) {
 	ld := s.ladder(l.aside)
 	at, _, _ := ld.find(key)
 	ld.remove(at)
-	if _, _, ok := s.ladder(!l.aside).find(key); ok {
+	if s.onOther(key, l.aside) {
 		s.twice--
 	}
 	b.levels[lv] = level{head: b.freeLevel}

@@ -40,6 +40,16 @@ func (s *side) ladder(aside bool) *ladder {
 	return &s.queue
 }
 
+// onOther reports whether the ladder that is not asked about has a key too.
+func (s *side) onOther(key uint64, aside bool) bool {
+	other := s.ladder(!aside)
+	if len(other.blocks) == 0 {
+		return false
+	}
+	_, _, ok := other.find(key)
+	return ok
+}
+
 // group is the orders of one account that are set aside, on one side of a lane.
 type group struct {
 	account string
@@ -83,7 +93,7 @@ func (b *Book) head(s *side) (r rank) {
 	}
 	bl := s.queue.blocks[n-1]
 	slot := b.levels[bl.levels[bl.n-1]].head
-	return rank{bl.keys[bl.n-1], b.cold[slot].seq, slot}
+	return rank{bl.keys[bl.n-1], b.cold[slot].seq(), slot}
 }
 
 // best returns the best order of a side; slot 0 is none.
@@ -147,10 +157,10 @@ func (b *Book) bestNotOf(s *side, account string, worst uint64, steps *int) (r r
 // account.
 func (b *Book) setAside(slot uint32) {
 	p, c := &b.orders[slot], &b.cold[slot]
-	ln := &b.lanes[c.lane]
-	s := &ln.sides[c.side]
+	ln := &b.lanes[c.lane()]
+	s := &ln.sides[c.side()]
 	key := p.price ^ s.flip
-	p.level = b.levelAt(&s.aside, level{price: p.price, lane: c.lane, side: c.side, aside: true})
+	p.level = b.levelAt(&s.aside, level{price: p.price, lane: c.lane(), side: c.side(), aside: true})
 	l := &b.levels[p.level]
 	l.n++
 	l.open += open(p.left, p.held)
@@ -161,7 +171,7 @@ func (b *Book) setAside(slot uint32) {
 	}
 	p.next = g
 	gr := &b.groups[g]
-	gr.orders.push(rank{key, c.seq, slot})
+	gr.orders.push(rank{key, c.seq(), slot})
 	if !ok {
 		s.top.push(g)
 	} else {
@@ -173,7 +183,7 @@ func (b *Book) setAside(slot uint32) {
 // leaveGroup takes an order that is set aside out of its group.
 func (b *Book) leaveGroup(slot uint32) {
 	p, c := &b.orders[slot], &b.cold[slot]
-	s := &b.lanes[c.lane].sides[c.side]
+	s := &b.lanes[c.lane()].sides[c.side()]
 	g := p.next
 	gr := &b.groups[g]
 	if len(gr.orders.items) > 1 {

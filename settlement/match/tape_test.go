@@ -38,6 +38,7 @@ type player struct {
 	book  *Book
 	model *naive
 	now   time.Time
+	clock time.Duration // that has passed, for the orders that wait
 
 	flying []Match // proposed and not closed
 	open   [][2]bool
@@ -144,7 +145,13 @@ func (p *player) step() {
 		if want := p.model.expire(p.now); !slices.Equal(got, want) {
 			p.t.Errorf("expire: %v, model %v", got, want)
 		}
-	case op < 25:
+	case op == 21:
+		p.clock += time.Duration(p.draw(3)) * time.Second
+		lane := admission.Lanes[p.draw(2)]
+		for p.book.wake(lane, p.clock) {
+		}
+		p.model.wake(lane, p.clock)
+	case op < 26:
 		p.propose(admission.Lanes[p.draw(2)], p.draw(5))
 	default:
 		if len(p.flying) > 0 {
@@ -179,7 +186,7 @@ func (p *player) close(i int) {
 	m, open := p.flying[i], &p.open[i]
 	if *open == [2]bool{true, true} && p.draw(2) == 0 {
 		if p.draw(2) == 0 {
-			p.name(m)
+			p.name(m, true)
 		}
 		if err := p.book.Commit(m); err != nil {
 			p.t.Errorf("commit: %v", err)
@@ -198,11 +205,19 @@ func (p *player) close(i int) {
 			}
 			s = 3 - s
 		}
+		if p.draw(4) == 0 {
+			p.name(m, *open == [2]bool{true, true})
+		}
 		var err error
-		if p.draw(3) == 0 {
+		switch x := p.draw(4); {
+		case x == 0:
 			err = p.book.Drop(m, s)
 			p.model.drop(m, s)
-		} else {
+		case x == 1 && s == Bid:
+			due := p.clock + time.Duration(p.draw(3))*time.Second
+			err = p.book.giveBack(m, due)
+			p.model.giveBack(m, due)
+		default:
 			err = p.book.Release(m, s)
 			p.model.release(m, s)
 		}
@@ -220,8 +235,14 @@ func (p *player) close(i int) {
 	}
 }
 
-func (p *player) name(m Match) {
+func (p *player) name(m Match, ok bool) {
 	id, err := p.book.JobID(m)
+	if !ok {
+		if !errors.Is(err, ErrEnded) {
+			p.t.Errorf("a match of which one side is closed is named %q, %v", id, err)
+		}
+		return
+	}
 	again, err2 := p.book.JobID(m)
 	if err != nil || err2 != nil || id != again {
 		p.t.Errorf("job id %q, %v, then %q, %v", id, err, again, err2)
@@ -257,7 +278,7 @@ func (p *player) compare() {
 	var want []Resting
 	for _, o := range p.model.orders {
 		if o.Units > 0 {
-			want = append(want, Resting{Order: o.Order, Seq: o.seq, InFlight: o.held})
+			want = append(want, Resting{Order: o.Order, Seq: o.seq, InFlight: o.held, Waiting: o.waiting})
 		}
 	}
 	slices.SortFunc(want, func(x, y Resting) int { return int(x.Seq) - int(y.Seq) })
@@ -266,12 +287,13 @@ func (p *player) compare() {
 		if !g.Expires.Equal(w.Expires) {
 			return false
 		}
-		g.Since, g.Expires, w.Expires, g.Filled = time.Time{}, time.Time{}, time.Time{}, 0
+		g.Since, g.Expires, w.Expires = time.Time{}, time.Time{}, time.Time{}
 		return g == w
 	}) {
 		p.t.Errorf("snapshot:\n got %v\nwant %v", got, want)
 	}
 	for _, lane := range admission.Lanes {
+		prices := 0
 		for _, s := range []Side{Bid, Ask} {
 			var levels []Level
 			for _, o := range p.model.side(lane, s) {
@@ -279,14 +301,16 @@ func (p *player) compare() {
 					levels = append(levels, Level{Price: o.Price})
 				}
 				levels[len(levels)-1].Units += o.open()
+				levels[len(levels)-1].Orders++
 			}
+			prices += len(levels)
 			depth := p.book.Depth(nil, lane, s, 100)
-			for i := range depth {
-				depth[i].Orders = 0
-			}
 			if !slices.Equal(depth, levels) {
 				p.t.Errorf("depth of %v %v: %v, model %v", lane, s, depth, levels)
 			}
+		}
+		if got := p.book.Stats(lane).Levels; got != prices {
+			p.t.Errorf("%v: %d levels, model %d", lane, got, prices)
 		}
 	}
 	p.book.verify(p.t)
@@ -318,12 +342,12 @@ func (b *Book) verify(t testing.TB) {
 			b.verifyGroups(t, sd)
 		}
 		for k, e := range ln.expiries.items {
-			if int(b.orders[e.slot].heap) != k+1 || b.cold[e.slot].seq != e.seq || int(b.cold[e.slot].lane) != i {
+			if int(b.orders[e.slot].heap) != k+1 || b.cold[e.slot].seq() != e.seq || int(b.cold[e.slot].lane()) != i {
 				t.Errorf("expiry %d is %+v, the order says %d", k, e, b.orders[e.slot].heap)
 			}
 		}
 		for k, e := range ln.sleepers.items {
-			if p := &b.orders[e.slot]; int(p.next) != k || p.level != 0 || p.left == 0 || !b.cold[e.slot].waiting {
+			if p := &b.orders[e.slot]; int(p.next) != k || p.level != 0 || p.left == 0 || !b.cold[e.slot].waiting() {
 				t.Errorf("sleeper %d: %+v", k, *p)
 			}
 		}
@@ -379,10 +403,10 @@ func (b *Book) verifyQueue(t testing.TB, lv uint32) {
 		if p.prev != prev || p.level != lv || p.price != l.price {
 			t.Errorf("order %q: prev %d, level %d, price %d", b.cold[slot].id, p.prev, p.level, p.price)
 		}
-		if s := b.cold[slot].seq; s <= seq {
+		if s := b.cold[slot].seq(); s <= seq {
 			t.Errorf("order %q: %d after %d in one queue", b.cold[slot].id, s, seq)
 		}
-		seq, prev = b.cold[slot].seq, slot
+		seq, prev = b.cold[slot].seq(), slot
 		units += open(p.left, p.held)
 		n++
 	}
@@ -404,7 +428,7 @@ func (b *Book) verifyGroups(t testing.TB, sd *side) {
 		gr.orders.verify(t)
 		for k, r := range gr.orders.items {
 			p, c := &b.orders[r.slot], &b.cold[r.slot]
-			if p.next != g || int(p.prev) != k || r.seq != c.seq || r.key != p.price^sd.flip || c.account != gr.account || c.waiting {
+			if p.next != g || int(p.prev) != k || r.seq != c.seq() || r.key != p.price^sd.flip || c.account != gr.account || c.waiting() {
 				t.Errorf("order %q aside: %+v, %+v", c.id, *p, r)
 			}
 			l := sum[p.level]
@@ -441,7 +465,7 @@ func (b *Book) verifyOrders(t testing.TB, placed, expiring, sleeping int) {
 	for slot := 1; slot < len(b.orders); slot++ {
 		p, c := &b.orders[slot], &b.cold[slot]
 		if p.left == 0 && p.held == 0 {
-			if c.id != "" || c.account != "" || c.waiting {
+			if c.id != "" || c.account != "" || c.waiting() {
 				t.Errorf("a free slot keeps %q of %q", c.id, c.account)
 			}
 			continue
@@ -450,14 +474,14 @@ func (b *Book) verifyOrders(t testing.TB, placed, expiring, sleeping int) {
 		if p.held != held[uint32(slot)] {
 			t.Errorf("order %q: %d in flight, the reservations say %d", c.id, p.held, held[uint32(slot)])
 		}
-		if c.side == uint8(Bid-1) && c.named < c.filled+named[uint32(slot)] {
+		if c.side() == uint8(Bid-1) && c.named < c.filled+named[uint32(slot)] {
 			t.Errorf("order %q: %d named, %d filled, %d on their way", c.id, c.named, c.filled, named[uint32(slot)])
 		}
-		if (p.level != 0) != (open(p.left, p.held) > 0 && !c.waiting) {
-			t.Errorf("order %q: level %d, left %d, held %d, waiting %v", c.id, p.level, p.left, p.held, c.waiting)
+		if (p.level != 0) != (open(p.left, p.held) > 0 && !c.waiting()) {
+			t.Errorf("order %q: level %d, left %d, held %d, waiting %v", c.id, p.level, p.left, p.held, c.waiting())
 		}
 		if p.left > 0 {
-			resting[c.lane][c.side]++
+			resting[c.lane()][c.side()]++
 		}
 		if p.level != 0 {
 			placed--
@@ -465,7 +489,7 @@ func (b *Book) verifyOrders(t testing.TB, placed, expiring, sleeping int) {
 		if p.heap != 0 {
 			expiring--
 		}
-		if c.waiting {
+		if c.waiting() {
 			sleeping--
 		}
 		name := b.name(c.id)

@@ -107,8 +107,8 @@ func (b *Book) Stats(lane admission.Lane) Stats {
 		b.mu.Lock()
 		for slot := from; slot < min(from+turn, len(b.cold)); slot++ {
 			c := &b.cold[slot]
-			if c.lane == uint8(lane-1) && c.seq < oldest && b.orders[slot].left > 0 {
-				oldest, s.OldestID, s.OldestSince = c.seq, c.id, c.since
+			if c.lane() == uint8(lane-1) && c.seq() < oldest && b.orders[slot].left > 0 {
+				oldest, s.OldestID, s.OldestSince = c.seq(), c.id, b.sinceOf(c)
 			}
 		}
 		more = from+turn < len(b.cold)

@@ -38,8 +38,8 @@ func (b *Book) giveBack(m Match, due time.Duration) error {
 	if p.left == 0 {
 		return nil // it is gone, or will be: there is nothing that could wait
 	}
-	h := &b.lanes[c.lane].sleepers
-	if c.waiting {
+	h := &b.lanes[c.lane()].sleepers
+	if c.waiting() {
 		i := int(p.next)
 		h.items[i].due = max(h.items[i].due, due)
 		h.fix(i)
@@ -48,7 +48,7 @@ func (b *Book) giveBack(m Match, due time.Duration) error {
 	if p.level != 0 {
 		b.unlink(slot)
 	}
-	c.waiting = true
+	c.stamp |= isWaiting
 	h.push(sleeper{due, slot})
 	return nil
 }
@@ -73,8 +73,8 @@ func (b *Book) wake(lane admission.Lane, now time.Duration) (more bool) {
 }
 
 func (b *Book) dropSleeper(slot uint32) {
-	b.cold[slot].waiting = false
-	b.lanes[b.cold[slot].lane].sleepers.remove(int(b.orders[slot].next))
+	b.cold[slot].stamp &^= isWaiting
+	b.lanes[b.cold[slot].lane()].sleepers.remove(int(b.orders[slot].next))
 }
 
 // nextWake returns when the next bid is due.
