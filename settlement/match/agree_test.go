@@ -233,15 +233,7 @@ func (w *world) start() {
 	if w.loop, err = NewLoop(w.book, w, opts); err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- w.loop.Run(ctx) }()
-	w.stop = func() {
-		cancel()
-		if err := <-done; err != nil {
-			w.t.Error(err)
-		}
-	}
+	w.run()
 	for _, o := range left {
 		switch seq, err := w.book.Submit(o, w.Now()); {
 		case errors.Is(err, ErrExpired):
@@ -250,6 +242,18 @@ func (w *world) start() {
 			w.t.Error(err)
 		default:
 			w.orders[o.ID].seq = seq
+		}
+	}
+}
+
+func (w *world) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- w.loop.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
 		}
 	}
 }
@@ -289,6 +293,10 @@ func (w *world) step() {
 		w.mu.Unlock()
 	case x < 98:
 		w.calmly()
+	case x < 99: // the loop ends, the process lives
+		w.stop()
+		w.look()
+		w.run()
 	default:
 		w.die()
 	}

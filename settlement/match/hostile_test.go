@@ -1,0 +1,271 @@
+package match
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/bits"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/receipt/receipttest"
+)
+
+// spent returns how many steps f costs the book.
+func (b *Book) spent(f func()) int {
+	was := b.steps
+	f()
+	return int(b.steps - was)
+}
+
+// few is what a message may cost in a book of n orders: some heaps, some of
+// their levels each.
+func few(n int) int { return 8*bits.Len(uint(n)) + 16 }
+
+// industry puts n bids and n asks of one account into the industrial lane, all
+// of which cross.
+func industry(t *testing.T, b *Book, n int, spread uint64) {
+	t.Helper()
+	for i := range n {
+		o := Order{ID: fmt.Sprint("b", i), Account: "hostile", Lane: admission.Industrial, Side: Bid, Units: 1}
+		o.Price = 1<<40 + uint64(i)*spread
+		put(t, b, o)
+		o.ID, o.Side, o.Price = fmt.Sprint("a", i), Ask, 1<<39-uint64(i)*spread
+		put(t, b, o)
+	}
+}
+
+func all(b *Book, lane admission.Lane) []Match { return b.Propose(nil, lane, math.MaxInt) }
+
+// One account's own crossing orders, however many, cost each message of anybody
+// no more than some steps down a heap, and cost the other lane nothing.
+func TestHostileAccount(t *testing.T) {
+	n := 20_000
+	for _, c := range []struct {
+		name   string
+		spread uint64
+	}{{"one price", 0}, {"a price each", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBook(t, nil)
+			industry(t, b, n, c.spread)
+			// Once, each order is moved out of the way; no turn under the lock is long.
+			turns := 0
+			for more := true; more; turns++ {
+				cost := b.spent(func() { _, more = b.propose(nil, admission.Industrial, 1) })
+				if most := hold * few(2*n); cost > most {
+					t.Fatalf("a turn of %d steps, at most %d", cost, most)
+				}
+			}
+			if turns < n/hold {
+				t.Errorf("%d turns", turns)
+			}
+			b.verify(t)
+			check := func(what string, f func()) {
+				t.Helper()
+				if cost := b.spent(f); cost > few(2*n) {
+					t.Errorf("%s costs %d steps, at most %d", what, cost, few(2*n))
+				}
+			}
+			for i := range 200 {
+				check("a replace", func() {
+					if _, err := b.Replace(fmt.Sprint("b", i), 1, 1<<41+uint64(i), epoch); err != nil {
+						t.Fatal(err)
+					}
+					all(b, admission.Industrial)
+				})
+				// Somebody else's orders come in front, trade or go.
+				check("a stranger's trade", func() {
+					put(t, b, Order{ID: fmt.Sprint("s", i), Account: "stranger", Lane: admission.Industrial, Side: Side(1 + i%2), Units: 1, Price: 1 << 39 << (i % 2)})
+					ms := all(b, admission.Industrial)
+					if len(ms) != 1 {
+						t.Fatalf("%d matches", len(ms))
+					}
+					for _, s := range []Side{Bid, Ask} {
+						if err := b.Release(ms[0], s); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if ms = all(b, admission.Industrial); len(ms) != 1 || b.Commit(ms[0]) != nil {
+						t.Fatal("it did not come back")
+					}
+				})
+				check("a stranger's visit", func() {
+					put(t, b, Order{ID: fmt.Sprint("v", i), Account: "visitor", Lane: admission.Industrial, Side: Ask, Units: 1, Price: 1 << 42})
+					all(b, admission.Industrial)
+					if _, err := b.Cancel(fmt.Sprint("v", i)); err != nil {
+						t.Fatal(err)
+					}
+					all(b, admission.Industrial)
+				})
+				if cost := b.spent(func() {
+					bid(t, b, fmt.Sprint("cb", i), 1, 1)
+					ask(t, b, fmt.Sprint("ca", i), 1, 1)
+					for _, m := range all(b, admission.Consumer) {
+						if err := b.Commit(m); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}); cost > 4 {
+					t.Errorf("a consumers' trade costs %d steps", cost)
+				}
+			}
+			b.verify(t)
+		})
+	}
+}
+
+// What is in flight in front of everybody is not passed by again and again, and
+// comes back to its place for some steps each.
+func TestManyInFlight(t *testing.T) {
+	const n = 20_000
+	b := newBook(t, nil)
+	for i := range n {
+		bid(t, b, fmt.Sprint("b", i), 1, 1<<40-uint64(i/2))
+		ask(t, b, fmt.Sprint("a", i), 1, 1)
+	}
+	ms := all(b, admission.Consumer)
+	if len(ms) != n {
+		t.Fatalf("%d matches", len(ms))
+	}
+	for i := range 100 {
+		if cost := b.spent(func() {
+			bid(t, b, fmt.Sprint("late", i), 1, 5)
+			ask(t, b, fmt.Sprint("late too", i), 1, 5)
+			if got := all(b, admission.Consumer); len(got) != 1 {
+				t.Fatal(show(got))
+			}
+		}); cost > few(n) {
+			t.Errorf("%d steps", cost)
+		}
+	}
+	for i, m := range ms {
+		if cost := b.spent(func() { b.Release(m, Bid) }); cost > few(n) {
+			t.Fatalf("release %d: %d steps", i, cost)
+		}
+	}
+	b.verify(t)
+	ask(t, b, "one more", 3, 1)
+	if _, got := pass(b); got != "b0-one more 1@1, b1-one more 1@1, b2-one more 1@1" {
+		t.Errorf("they are not back where they were: %s", got)
+	}
+}
+
+// One turn of the loop serves consumers whatever industry has to be cleared
+// away: orders in each other's way, orders that expire, bids that have waited.
+func TestLanesDoNotPayForEachOther(t *testing.T) {
+	const n = 5000
+	for _, c := range []struct {
+		name string
+		prep func(t *testing.T, b *Book)
+	}{
+		{"in the way", func(t *testing.T, b *Book) { industry(t, b, n, 1) }},
+		{"expiring", func(t *testing.T, b *Book) {
+			for i := range n {
+				put(t, b, Order{ID: fmt.Sprint("e", i), Account: "x", Lane: admission.Industrial, Side: Bid, Units: 1, Price: 1, Expires: epoch.Add(1)})
+			}
+		}},
+		{"waiting", func(t *testing.T, b *Book) {
+			for i := range n {
+				put(t, b, Order{ID: fmt.Sprint("b", i), Account: "x", Lane: admission.Industrial, Side: Bid, Units: 1, Price: 1})
+			}
+			put(t, b, Order{ID: "a", Account: "y", Lane: admission.Industrial, Side: Ask, Units: n, Price: 1})
+			for _, m := range all(b, admission.Industrial) {
+				if err := b.giveBack(m, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBook(t, nil)
+			c.prep(t, b)
+			bid(t, b, "cb", 1, 1)
+			ask(t, b, "ca", 1, 1)
+			l, err := NewLoop(b, new(receipttest.Mem), &LoopOptions{Clock: fixed(epoch.Add(time.Hour)), Batch: 4096})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var workers sync.WaitGroup
+			var wait time.Duration
+			cost := b.spent(func() { wait, _ = l.turn(t.Context(), t.Context(), &workers) })
+			if len(l.batch) == 0 || l.batch[0].match.Bid != "cb" || wait != 0 {
+				t.Errorf("the first turn appends %d, and then waits for %v", len(l.batch), wait)
+			}
+			if most := hold * few(n); cost > most {
+				t.Errorf("a turn of %d steps, at most %d", cost, most)
+			}
+			l.finish(t.Context(), <-l.appended)
+			b.verify(t)
+		})
+	}
+}
+
+type fixed time.Time
+
+func (f fixed) Now() time.Time { return time.Time(f) }
+
+// A bid of many units and an ask whose work fails: both are tried once in each
+// ReturnAfter, and nothing grows with the failures.
+func TestFailingPairWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		calls, failed := 0, 0
+		var out lines
+		_, stop := running(t, b, new(receipttest.Mem), &LoopOptions{
+			Parallel: 2, ReturnAfter: time.Second, Logger: out.logger(),
+			Finalize: func(context.Context, Match) error { calls++; return errDisk },
+			OnFailed: func(Match, error) { failed++ },
+		})
+		bid(t, b, "b", MaxUnits, 10)
+		ask(t, b, "a", 1, 10)
+		synctest.Wait()
+		if r, _ := b.Get("b"); r.InFlight != 0 || !r.Waiting || r.Open() != 0 || r.Units != MaxUnits {
+			t.Errorf("the bid waits: %+v", r)
+		}
+		if r, _ := b.Get("a"); r.Open() != 1 || r.Waiting {
+			t.Errorf("the ask does not: %+v", r)
+		}
+		if d := b.Depth(nil, admission.Consumer, Bid, 9); len(d) != 0 {
+			t.Errorf("depth shows what cannot match: %v", d)
+		}
+		time.Sleep(time.Minute - 1)
+		synctest.Wait()
+		if calls != 60 || failed != 60 || len(b.held) > 3 {
+			t.Errorf("%d calls, %d failures, %d reservations", calls, failed, len(b.held))
+		}
+		if n := out.count("match not final"); n != 60 {
+			t.Errorf("%d lines", n)
+		}
+		stop()
+		if r, _ := b.Get("b"); r.Waiting {
+			t.Errorf("after the end: %+v", r)
+		}
+	})
+}
+
+// A thousand bids that fail at once are told to the caller each, and to the log
+// in a line or two.
+func TestManyFailuresFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		var out lines
+		failed := 0
+		_, stop := running(t, b, new(receipttest.Mem), &LoopOptions{
+			Logger: out.logger(), ReturnAfter: math.MaxInt64,
+			Finalize: func(context.Context, Match) error { panic("no") },
+			OnFailed: func(Match, error) { failed++ },
+		})
+		for i := range 1000 {
+			bid(t, b, fmt.Sprint("b", i), 1, 10)
+		}
+		ask(t, b, "a", 1, 10)
+		time.Sleep(time.Hour)
+		stop()
+		if failed != 1000 || out.count("match not final") != 2 || out.count("more=999") != 1 {
+			t.Errorf("%d failures; %s", failed, out.text())
+		}
+	})
+}
