@@ -57,7 +57,7 @@ func retryable(err error) bool {
 // the SQLSTATE of a timeout too.
 func ofSettings(ctx context.Context, err error) bool {
 	switch State(err) {
-	case "40001", "40P01", "25006", "25P03", "55P03":
+	case "40001", "40P01", "25006", "25P03", "55P03", "57P05":
 		return true
 	case "57014":
 		return ctx.Err() == nil
@@ -77,7 +77,8 @@ func refused(err error) bool {
 	case "0A", "22", "23", "25", "26", "28", "3D", "3F", "40", "42", "55":
 		return true
 	}
-	return state == "57014" // cancelled, by a timeout for example
+	return state == "57014" || // cancelled, by a timeout for example
+		state == "57P05" // the connection was closed, being idle, before the statement came
 }
 
 // Outcome gives the error of a commit, or of a statement that commits by

@@ -18,6 +18,7 @@ func TestOutcome(t *testing.T) {
 		serverError("40P01"):       false,
 		serverError("23505"):       false,
 		serverError("57014"):       false, // a timeout
+		serverError("57P05"):       false, // idle for too long, before the statement
 		serverError("40003"):       true,
 		serverError("57P01"):       true, // shut down
 		serverError("57P02"):       true, // another backend crashed

@@ -76,7 +76,7 @@ const (
 func begin(ctx context.Context, db *sql.DB, access string, idle time.Duration) (*sql.Tx, error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, err
+		return nil, undone(ctx, err)
 	}
 	millis := min(max(idle.Milliseconds(), 1), math.MaxInt32)
 	_, err = tx.ExecContext(ctx, fmt.Sprintf(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED, %s;
@@ -88,10 +88,16 @@ func begin(ctx context.Context, db *sql.DB, access string, idle time.Duration) (
 		return tx, nil
 	}
 	tx.Rollback()
-	if ofSettings(ctx, err) && State(err) != "25006" { // they held until now
-		return nil, fmt.Errorf("%w: %w", ErrAgain, err)
+	return nil, undone(ctx, err)
+}
+
+// undone lets a transaction begin again that the settings stopped while they
+// still held. That it cannot write on a replica is no matter of settings.
+func undone(ctx context.Context, err error) error {
+	if ofSettings(ctx, err) && State(err) != "25006" {
+		return fmt.Errorf("%w: %w", ErrAgain, err)
 	}
-	return nil, err
+	return err
 }
 
 const setDurable = `SELECT set_config('synchronous_commit',
