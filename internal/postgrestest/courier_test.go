@@ -16,20 +16,25 @@ type closingCourier struct {
 
 func (c closingCourier) Close() error { return c.db.Close() }
 
-func TestCourierSuite(t *testing.T) {
+// courierStores opens stores with at most so many connections, 0 being any
+// number.
+func courierStores(t *testing.T, connections int) couriertest.Open {
 	s, byDir := sharedServer(t), map[string]string{}
-	couriertest.Run(t, func(dir string) (courier.Store, error) {
+	return func(dir string) (courier.Store, error) {
 		if byDir[dir] == "" {
 			byDir[dir] = newSchema()
 		}
 		db := openDB(t, s, byDir[dir])
+		db.SetMaxOpenConns(connections)
 		if err := couriersql.Migrate(t.Context(), db); err != nil {
 			return nil, err
 		}
 		store, err := couriersql.New(t.Context(), db, nil)
 		return closingCourier{store, db}, err
-	})
+	}
 }
+
+func TestCourierSuite(t *testing.T) { couriertest.Run(t, courierStores(t, 0)) }
 
 func TestCourierSuiteCatches(t *testing.T) {
 	for name, c := range map[string]struct{ clause, old, new string }{

@@ -87,7 +87,7 @@ func TestReceiptSuiteCatches(t *testing.T) {
 					}
 					db, r := planted(t, s, schema, c.old, c.new)
 					store, err := receiptsql.New(t.Context(), db, nil)
-					return countingReceipts{closingReceipts{store, db}, r, &rewrites}, err
+					return countingReceipts{closingReceipts{store, db, new(receipttest.Counter)}, r, &rewrites}, err
 				})
 			wantCaught(t, err, rewrites)
 		})

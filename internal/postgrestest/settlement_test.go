@@ -36,30 +36,34 @@ func migrated(t *testing.T, s *Server, schema string) (*sql.DB, error) {
 	return db, settlementsql.Migrate(t.Context(), db)
 }
 
-func ledgers(t *testing.T) settlementtest.Open[settlement.Ledger] {
+// ledgers and settlementStores have at most so many connections, 0 being any
+// number.
+func ledgers(t *testing.T, connections int) settlementtest.Open[settlement.Ledger] {
 	s, prefix := sharedServer(t), newSchema()
 	return func(name string) (settlement.Ledger, error) {
 		db, err := migrated(t, s, schemaOf(prefix, name))
 		if err != nil {
 			return nil, err
 		}
+		db.SetMaxOpenConns(connections)
 		l, err := settlementsql.NewLedger(t.Context(), db, nil)
 		return closingLedger{l, db}, err
 	}
 }
 
-func settlementStores(t *testing.T) settlementtest.Open[settlement.Store] {
+func settlementStores(t *testing.T, connections int) settlementtest.Open[settlement.Store] {
 	s, prefix := sharedServer(t), newSchema()
 	return func(name string) (settlement.Store, error) {
 		db, err := migrated(t, s, schemaOf(prefix, name))
 		if err != nil {
 			return nil, err
 		}
+		db.SetMaxOpenConns(connections)
 		st, err := settlementsql.NewStore(t.Context(), db, nil)
 		return closingStore{st, db}, err
 	}
 }
 
-func TestLedgerSuite(t *testing.T) { settlementtest.RunLedger(t, ledgers(t)) }
+func TestLedgerSuite(t *testing.T) { settlementtest.RunLedger(t, ledgers(t, 0)) }
 
-func TestStoreSuite(t *testing.T) { settlementtest.RunStore(t, settlementStores(t)) }
+func TestStoreSuite(t *testing.T) { settlementtest.RunStore(t, settlementStores(t, 0)) }

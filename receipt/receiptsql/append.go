@@ -185,7 +185,8 @@ func insertNew(ctx context.Context, tx *sql.Tx, n int, rows []place) (present ma
 			UPDATE receipt_log SET last_seq = last_seq + $11 WHERE id = 1 AND last_seq >= 0 RETURNING last_seq - $11 AS before
 		)
 		`+insertRows+`
-		WHERE NOT EXISTS (SELECT 1 FROM receipts AS r WHERE r.receipt_key = v.receipt_key AND `+orphaned+`)
+		WHERE v.receipt_key <> ALL (ARRAY(
+			SELECT r.receipt_key FROM receipts AS r WHERE r.receipt_key = ANY(CAST($2 AS TEXT)::BYTEA[]) AND `+orphaned+`))
 		ON CONFLICT (receipt_key) WHERE superseded_by IS NULL DO NOTHING
 		RETURNING receipt_key`, append(arrays(rows), n)...)
 	if err != nil || len(inserted) == len(rows) {

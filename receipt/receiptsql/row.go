@@ -17,32 +17,34 @@ const columns = `seq, receipt_key, version, job_id, buyer, provider, quote_price
 const orphaned = `r.superseded_by IS NOT NULL AND NOT EXISTS (
 		SELECT 1 FROM receipts AS n WHERE n.seq = r.superseded_by AND n.seq > r.seq AND n.receipt_key = r.receipt_key)`
 
-// What scanRow reads, with the end of the log.
-var selectRows = `SELECT r.seq, r.receipt_key, r.version, r.job_id, r.buyer, r.provider, r.quote_price,
+// selectRows is what scanRow reads, with the expression for whether the row is
+// orphaned, and with the end of the log.
+func selectRows(orphaned string) string {
+	return `SELECT r.seq, r.receipt_key, r.version, r.job_id, r.buyer, r.provider, r.quote_price,
 		` + sqldb.Finite("r.issued_at") + `, r.issued_at_nanos, r.dry_run, ` + orphaned + `,
 		(SELECT last_seq FROM receipt_log WHERE id = 1)
 	FROM receipts AS r `
+}
 
 var (
 	// firstPage of an iteration has the arguments first number and limit.
-	firstPage = selectRows + `WHERE seq >= $1 AND (superseded_by IS NULL OR ` + orphaned + `)
+	firstPage = selectRows(orphaned) + `WHERE seq >= $1 AND (superseded_by IS NULL OR ` + orphaned + `)
 		ORDER BY seq LIMIT $2`
 
-	// nextPage has the last number shown, the end of the log when the iteration began, and limit.
-	// It leaves out what came since, and keeps what was superseded since.
-	nextPage = selectRows + `WHERE seq > $1 AND seq <= $2 AND (superseded_by IS NULL OR superseded_by > $2 OR ` + orphaned + `)
+	// nextPage has the last number shown, the end of the log when the iteration
+	// began, and limit. It leaves out what came since, and keeps what was
+	// superseded since.
+	nextPage = selectRows(orphaned) + `WHERE seq > $1 AND seq <= $2 AND (superseded_by IS NULL OR superseded_by > $2 OR ` + orphaned + `)
 		ORDER BY seq LIMIT $3`
 
 	// underKeys has an array of keys. There are two parts for two indexes.
-	underKeys = selectRows + `WHERE superseded_by IS NULL AND receipt_key = ANY(CAST($1 AS TEXT)::BYTEA[])
-		UNION ALL ` + selectRows + `WHERE receipt_key = ANY(CAST($1 AS TEXT)::BYTEA[]) AND ` + orphaned
-)
+	underKeys = selectRows(`FALSE`) + `WHERE superseded_by IS NULL AND receipt_key = ANY(CAST($1 AS TEXT)::BYTEA[])
+		UNION ALL ` + selectRows(`TRUE`) + `WHERE receipt_key = ANY(CAST($1 AS TEXT)::BYTEA[]) AND ` + orphaned
 
-func onlyKey(key receipt.Key) string {
-	var array sqldb.Array
-	array.Bytes(key[:])
-	return array.String()
-}
+	// underKey has one key.
+	underKey = selectRows(`FALSE`) + `WHERE superseded_by IS NULL AND receipt_key = $1
+		UNION ALL ` + selectRows(`TRUE`) + `WHERE receipt_key = $1 AND ` + orphaned
+)
 
 // row is what one row of receipts holds: a record, or the reason why it is none.
 type row struct {

@@ -71,7 +71,7 @@ func (noMetrics) Corrupt(int) {}
 
 // Get implements receipt.Store.
 func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
-	rows, err := sqldb.Read(ctx, s.db, scanRow, underKeys, onlyKey(key))
+	rows, err := sqldb.Read(ctx, s.db, scanRow, underKey, key[:])
 	if err != nil {
 		return receipt.Record{}, translate(ctx, err)
 	}
