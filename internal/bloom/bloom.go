@@ -3,9 +3,10 @@
 // when the key is absent.
 //
 // A filter is a chain of blocked Bloom filters (Putze, Sanders, Singler:
-// Cache-, Hash- and Space-Efficient Bloom Filters, 2007), each twice the size
-// of the one before, with 16 bits a key: two to four bytes of memory a key, and
-// about 0.1 % false positives for each full segment of the chain.
+// Cache-, Hash- and Space-Efficient Bloom Filters, 2007) with 16 bits a key. A
+// full chain grows by as much as it is, so a key takes two to four bytes of
+// memory, of which the first 256 KiB are taken at once. Each full segment has
+// about 0.1 % false positives.
 package bloom
 
 import (
@@ -74,7 +75,7 @@ func (f *Filter) Has(key *[32]byte) bool {
 }
 
 func (f *Filter) grow() {
-	keys := firstKeys << len(f.segments)
+	keys := firstKeys << max(0, len(f.segments)-1) // as much as there is: 1, 1, 2, 4 …
 	if len(f.segments) == 0 {
 		f.seed = maphash.MakeSeed()
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 func randomKeys(n int, seed uint64) [][32]byte {
@@ -22,7 +23,7 @@ func TestNothingAddedIsMissing(t *testing.T) {
 	if f.Has(&[32]byte{}) {
 		t.Error("the zero Filter has a key")
 	}
-	keys := randomKeys(firstKeys*4, 1) // three segments
+	keys := randomKeys(firstKeys*5, 1) // four segments
 	for i := range keys {
 		f.Add(&keys[i])
 	}
@@ -57,6 +58,31 @@ func TestFalsePositives(t *testing.T) {
 		t.Errorf("%.2f %% false positives in a full segment, want under 0.4 %%", 100*rate)
 	} else {
 		t.Logf("%.3f %% false positives", 100*rate)
+	}
+}
+
+// TestMemory measures what a key takes at the worst moments, one after each
+// growth, and at the best, one before.
+func TestMemory(t *testing.T) {
+	var f Filter
+	size := func() (bytes int) {
+		for _, s := range f.segments {
+			bytes += cap(s.blocks) * int(unsafe.Sizeof(block{}))
+		}
+		return bytes
+	}
+	var key [32]byte
+	for _, full := range []int{firstKeys, 2 * firstKeys, 4 * firstKeys, 8 * firstKeys} {
+		for ; f.Len() < full; f.Add(&key) {
+			binary.LittleEndian.PutUint64(key[:], uint64(f.Len()))
+		}
+		if got := float64(size()) / float64(f.Len()); got != 2 {
+			t.Errorf("%d keys: %.2f bytes each, want 2", f.Len(), got)
+		}
+		f.Add(&key)
+		if got := float64(size()) / float64(f.Len()); got > 4 {
+			t.Errorf("%d keys: %.2f bytes each, promised are at most 4", f.Len(), got)
+		}
 	}
 }
 
