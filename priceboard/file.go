@@ -42,8 +42,9 @@ var _ Store = (*FileStore)(nil)
 type FileOptions struct {
 	// Version is the form that Save writes. 1 is what other nodes read; it has
 	// no parties, so after a restart [Options.MaxPerParty] counts only what
-	// comes then. 2 has them. Load reads both. Defaults to 2 for a board that
-	// limits its parties and to 1 for any other, which has none to lose.
+	// comes then. 2 has them; a snapshot without parties, which is what a board
+	// without that limit saves, is in version 1 all the same. Load reads both.
+	// Defaults to 2.
 	Version int
 }
 
@@ -70,11 +71,11 @@ type claim interface {
 // folder must exist; the file need not. Nothing is touched before Load or Save,
 // and they return [ErrOptions] for an empty path and for options out of range.
 func File(path string, opts *FileOptions) *FileStore {
-	f := &FileStore{sys: disk{}}
-	if opts != nil {
+	f := &FileStore{sys: disk{}, version: 2}
+	if opts != nil && opts.Version != 0 {
 		f.version = opts.Version
 	}
-	if f.version < 0 || f.version > 2 {
+	if f.version != 1 && f.version != 2 {
 		f.bad = fmt.Errorf("%w: Version %d, want 1 or 2", ErrOptions, f.version)
 	}
 	if path != "" {

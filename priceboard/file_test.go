@@ -89,6 +89,8 @@ func damages(t *testing.T) map[string][]byte {
 		"count wraps to 5":     with(18, 5, 0, 0, 0, 0, 0, 0, 0x20),
 		"odd payload":          seal(append(with(6, 57)[:len(body)], 0)),
 		"payload without room": seal([]byte("PBRD\x01\x00\x00\x00\x00\x00")),
+		"half a payload head":  seal([]byte("PBRD\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00")),
+		"all but a byte of it": seal(append([]byte("PBRD\x01\x00\x0f\x00\x00\x00\x01"), make([]byte, 14)...)),
 		"wrong CRC":            append(slices.Clone(body), 0, 0, 0, 0),
 		"zeros":                make([]byte, len(good)),
 	}

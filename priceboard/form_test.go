@@ -55,6 +55,12 @@ func form2(window, count, known, names uint64, rest ...any) []byte {
 	return seal(append(b, payload...))
 }
 
+// cutPayload is version 2 with a payload of n zeros, with the right sum.
+func cutPayload(n int) []byte {
+	b := le.AppendUint16([]byte(magic), 2)
+	return seal(append(le.AppendUint64(b, uint64(n)), make([]byte, n)...))
+}
+
 // damages2 are the ways in which version 2 can be wrong with a sum that is right.
 func damages2() map[string][]byte {
 	u, i := func(v uint64) uint64 { return v }, func(v uint32) uint32 { return v }
@@ -76,6 +82,11 @@ func damages2() map[string][]byte {
 		"a name cut short":    form2(9, 1, 1, 1, u(1), i(5), []byte("abcd")),
 		"no room for a name":  form2(9, 1, 1, 1, u(1), []byte("ab")),
 		"bytes left over":     form2(9, 1, 1, 1, u(1), "a", i(0), []byte("x")),
+		"count beyond bytes":  form2(9, 9, 1, 1, u(1), "a", i(0)),
+		"no payload":          cutPayload(0),
+		"half a payload head": cutPayload(16),
+		"three of its four":   cutPayload(24),
+		"all but a byte":      cutPayload(payload2 - 1),
 		"an index missing":    form2(9, 2, 2, 1, u(1), u(2), "a", i(0)),
 	}
 }
@@ -114,6 +125,7 @@ func newerForms() map[string][]byte {
 	return map[string][]byte{
 		"like version 2": v3,
 		"short":          []byte("PBRD\x03\x00\x01"),
+		"nothing more":   []byte("PBRD\x03\x00"),
 		"another form":   append([]byte("PBRD\xff\xff"), make([]byte, 100)...),
 	}
 }
@@ -194,9 +206,16 @@ func TestPartiesAcrossRestart(t *testing.T) {
 	if r := b.LoadResult(); r.Prices != 2 || r.Dropped != 2 {
 		t.Errorf("%+v", r)
 	}
-	closing(b)
+	closing(b) // which saves, for what is loaded is not what was saved
+	f := File(path, nil)
+	if s, err := f.Load(t.Context()); err != nil || !slices.Equal(s.Prices, []uint64{13, 23}) {
+		t.Errorf("after a stricter limit: %+v, %v", s, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
 
-	b = open(&Options{Window: 3, MaxPerParty: 2}, nil)
+	b = open(&Options{Window: 3, MaxPerParty: 2}, &FileOptions{Version: 2})
 	b.RecordOffer(Offer{Price: 14, Party: "loud"})
 	b.RecordOffer(Offer{Price: 15, Party: "loud"})
 	holds(b, "a smaller window", 23, 14, 15)

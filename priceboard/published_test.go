@@ -19,6 +19,23 @@ func TestPublishedIsOneCacheLine(t *testing.T) {
 	}
 }
 
+// TestPublishedCount: a change of the number of prices alone is published, too.
+func TestPublishedCount(t *testing.T) {
+	b := newBoard(t, nil)
+	for n := range 6 {
+		for range n {
+			b.Record(0)
+		}
+		if bands, _ := b.Bands(); bands.N != n {
+			t.Errorf("%d prices of 0: %+v", n, bands)
+		}
+		b.Reset()
+		if bands, ok := b.Bands(); ok || bands.N != 0 {
+			t.Errorf("after Reset: %+v", bands)
+		}
+	}
+}
+
 // TestTornReads hammers the bands so that every published triple has a
 // recognisable shape, and readers look for another: bands of different moments,
 // or with the count of another. It is the writer that says when to stop, so that

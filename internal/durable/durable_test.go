@@ -248,3 +248,57 @@ func TestMkdirAll(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestResolveFolders: a name that is a folder's, or none, is not taken for a file.
+func TestResolveFolders(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a/b", filepath.Join(root, "link")); err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(root)
+	for name, want := range map[string]string{
+		root + "/link/":   filepath.Join(root, "a", "b"),
+		root + "/link/.":  filepath.Join(root, "a", "b"),
+		root + "/link/..": filepath.Join(root, "a"),
+		"file":            "file",
+	} {
+		if got, err := disk.Resolve(name); err != nil || got != want {
+			t.Errorf("%s leads to %s, %v, want %s", name, got, err, want)
+		}
+	}
+	if got, err := disk.Resolve(""); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("no name leads to %q, %v", got, err)
+	}
+}
+
+// TestSyncDirReaches: the system is asked, and its answer told.
+func TestSyncDirReaches(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("folders are not synced there")
+	}
+	if err := disk.SyncDir(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+// hasty is a disk on which somebody makes a file just where a folder is to come.
+type hasty struct{ durable.FS }
+
+func (h hasty) Mkdir(name string, perm fs.FileMode) error {
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		return err
+	}
+	return h.FS.Mkdir(name, perm)
+}
+
+func TestMkdirAllOverAFile(t *testing.T) {
+	if err := durable.MkdirAll(hasty{disk}, filepath.Join(t.TempDir(), "x"), 0o755); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("%v, want ErrExist", err)
+	}
+}

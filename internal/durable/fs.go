@@ -41,6 +41,9 @@ type OS struct{}
 var _ FS = OS{}
 
 func (OS) Resolve(name string) (string, error) {
+	if name == "" {
+		return "", &fs.PathError{Op: "resolve", Path: name, Err: fs.ErrInvalid}
+	}
 	const most = 40 // links in a row, as in the kernel
 	for range most {
 		dir, base := filepath.Split(name) // cleans nothing: link/.. is not where link is

@@ -45,6 +45,11 @@ func TestFile(t *testing.T) {
 	})
 }
 
+// TestWithoutDamage: a place that cannot be damaged passes without those clauses.
+func TestWithoutDamage(t *testing.T) {
+	Run(t, func(t *testing.T) Place { return Place{Open: memory(t).Open} })
+}
+
 // A broken is a handle of a Memory with one promise broken.
 type broken struct {
 	priceboard.Store
@@ -221,6 +226,61 @@ func TestBrokenStores(t *testing.T) {
 			t.Errorf("%s: a store that breaks it was not caught", c.name)
 		}
 		t.Logf("%s: %v", c.name, err)
+	}
+}
+
+// TestMoreBrokenStores: some clauses have a second side, and a store that breaks
+// just that.
+func TestMoreBrokenStores(t *testing.T) {
+	told := false
+	breaks := map[string]func() *broken{
+		"a done context changes nothing": func() *broken { // Load claims before it looks
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				if err := ctx.Err(); err != nil {
+					in.(*handle).m.owner = in.(*handle)
+					return priceboard.Snapshot{}, err
+				}
+				return in.Load(ctx)
+			}}
+		},
+		"damage is told once and out of the way": func() *broken { // it stays where it is
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				if told = told || errors.Is(err, priceboard.ErrCorrupt); told && errors.Is(err, priceboard.ErrNoSnapshot) {
+					err = priceboard.ErrCorrupt
+				}
+				return s, err
+			}}
+		},
+		"save claims the place": func() *broken { // and then loads once more
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				s, err := in.Load(ctx)
+				if h := in.(*handle); h.m.owner == h && errors.Is(err, priceboard.ErrInUse) {
+					return clone(*h.m.saved), nil
+				}
+				return s, err
+			}}
+		},
+	}
+	for _, c := range clauses {
+		mk := breaks[c.name]
+		if mk == nil {
+			continue
+		}
+		p := memory(t)
+		open := p.Open
+		p.Open = func() priceboard.Store {
+			b := mk()
+			b.Store = open()
+			return b
+		}
+		if err := c.check(t.Context(), p); err == nil {
+			t.Errorf("%s: a store that breaks it was not caught", c.name)
+		}
+		delete(breaks, c.name)
+	}
+	if len(breaks) > 0 {
+		t.Errorf("no such clauses: %v", breaks)
 	}
 }
 
