@@ -116,8 +116,8 @@ func TestBadOrders(t *testing.T) {
 
 func TestCapacity(t *testing.T) {
 	for _, n := range []int{-1, 1<<23 + 1} {
-		if _, err := NewBook(&Options{Capacity: n}); err == nil {
-			t.Errorf("capacity %d accepted", n)
+		if _, err := NewBook(&Options{Capacity: n}); !errors.Is(err, ErrOptions) {
+			t.Errorf("capacity %d: %v", n, err)
 		}
 	}
 	b := newBook(t, &Options{Capacity: 2})

@@ -16,7 +16,8 @@ import (
 // is made under a lock, and none can end the loop: what it fails with is
 // reported, and the loop goes on.
 
-// now reads the clock; if that fails, it is the last reading.
+// now reads the clock; if that fails, it is the last reading, or at the beginning
+// the system's.
 func (l *Loop) now() time.Time {
 	if l.o.Clock == nil {
 		return time.Now()
@@ -30,6 +31,9 @@ func (l *Loop) now() time.Time {
 		l.reports.mu.Lock()
 		t = l.reports.reading
 		l.reports.mu.Unlock()
+		if t.IsZero() {
+			t = time.Now()
+		}
 		l.report(slog.LevelError, "clock failed", "err", err)
 		return t
 	}

@@ -5,8 +5,11 @@ import (
 	"time"
 )
 
+const longestLeap = 30 * 24 * time.Hour
+
 // elapsed adds up the time that passes by a clock. It never runs backward, also
-// where the clock does: then nothing has passed.
+// where the clock does: then nothing has passed. Nor does it come near its end
+// in one leap: a clock that is set forward by more than longestLeap passes that.
 type elapsed struct {
 	last    time.Time
 	running bool
@@ -25,7 +28,7 @@ func (e *elapsed) at(now time.Time) time.Duration {
 	if !e.running {
 		return e.sum
 	}
-	return later(e.sum, max(0, now.Sub(e.last)))
+	return later(e.sum, min(max(0, now.Sub(e.last)), longestLeap))
 }
 
 // later adds times of which the longest means for ever.

@@ -433,8 +433,8 @@ func TestLoopOptions(t *testing.T) {
 		{Parallel: -1}, {Batch: -1}, {IndustrialEvery: -1}, {OnFailure: 2}, {ReturnAfter: -1},
 		{StarveAfter: -1}, {RetryMin: -1}, {RetryMax: -1}, {Grace: -1},
 	} {
-		if _, err := NewLoop(newBook(t, nil), &faultyLog{}, &o); err == nil {
-			t.Errorf("accepted: %+v", o)
+		if _, err := NewLoop(newBook(t, nil), &faultyLog{}, &o); !errors.Is(err, ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
 		}
 	}
 }

@@ -200,12 +200,16 @@ func TestForEver(t *testing.T) {
 }
 
 func TestElapsed(t *testing.T) {
+	if later(math.MaxInt64-1, 2) != math.MaxInt64 || later(1, math.MaxInt64) != math.MaxInt64 || later(1, 2) != 3 {
+		t.Error("later does not saturate")
+	}
 	var e elapsed
 	if got := e.at(epoch); got != 0 {
 		t.Errorf("before the first reading: %v", got)
 	}
 	for _, c := range []struct{ at, want time.Duration }{
-		{0, 0}, {5, 5}, {5, 5}, {-100, 5}, {-90, 15}, {math.MaxInt64, math.MaxInt64}, {math.MaxInt64, math.MaxInt64},
+		{0, 0}, {5, 5}, {5, 5}, {-100, 5}, {-90, 15},
+		{math.MaxInt64, 15 + longestLeap}, {math.MaxInt64, 15 + longestLeap},
 	} {
 		if got := e.tick(epoch.Add(c.at)); got != c.want {
 			t.Errorf("at %v: %v, want %v", c.at, got, c.want)
