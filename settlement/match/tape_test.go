@@ -512,7 +512,7 @@ func (b *Book) verifyOrders(t testing.TB, placed, expiring, sleeping int) {
 
 // TestTapes plays random tapes against the naive book. -sweep multiplies them.
 func TestTapes(t *testing.T) {
-	n := 300 * *sweep
+	n := 150 * *sweep
 	if testing.Short() {
 		n /= 10
 	}
