@@ -119,6 +119,9 @@ func TestReadOnlyFolderOnDisk(t *testing.T) {
 		if s, err := f.Load(t.Context()); err != nil || len(s.Prices) != 3 {
 			t.Errorf("Load: %+v, %v", s, err)
 		}
+		if _, err := f.Load(t.Context()); !errors.Is(err, ErrInUse) {
+			t.Errorf("Load again, without a claim: %v, want ErrInUse", err)
+		}
 		saves(f)
 		if err := f.Close(); err != nil {
 			t.Error(err)

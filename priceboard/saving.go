@@ -69,7 +69,8 @@ func newKeeper() keeper {
 //
 // The board owns the store from now on and closes it with [Board.Close]. If Open
 // fails, the store is the caller's as before, with no claim that Open has made:
-// close it, or open it again.
+// close it, or open it again. Only if the Logger fails, once all is loaded, has
+// Open closed it.
 //
 // Possible errors: [ErrOptions], also for a nil store; [ErrInUse], [ErrSchema],
 // ctx's, and whatever hinders the store from reading.
@@ -126,7 +127,7 @@ func (b *Board) log(ctx context.Context, level slog.Level, msg string, attrs ...
 
 // restore fills the new board b with the newest prices of s.
 func (b *Board) restore(saved Snapshot) {
-	s, _ := saved.newest(b.opts.Window)
+	s := saved.newest(b.opts.Window)
 	unknown := len(s.Prices) - len(s.Parties)
 	for i, price := range s.Prices {
 		if i < unknown {

@@ -32,12 +32,11 @@ func (s Snapshot) check() error {
 	return nil
 }
 
-// newest returns s with at most n prices, and how many older ones that leaves out.
-func (s Snapshot) newest(n int) (kept Snapshot, dropped int) {
-	dropped = max(0, len(s.Prices)-n)
-	s.Prices = s.Prices[dropped:]
+// newest returns s with at most n prices.
+func (s Snapshot) newest(n int) Snapshot {
+	s.Prices = s.Prices[max(0, len(s.Prices)-n):]
 	s.Parties = s.Parties[max(0, len(s.Parties)-n):]
-	return s, dropped
+	return s
 }
 
 // Store keeps the latest snapshot of one board. [File] is one; priceboardtest
