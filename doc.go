@@ -39,7 +39,10 @@
 //	receipts, err := receiptpebble.New(db, nil)
 //	ledger, err := settlementpebble.NewLedger(db, nil)
 //	state, err := settlementpebble.NewStore(db)
-//	engine, err := settlement.Open(ctx, receipts, ledger, state, nil)
+//	engine, err := settlement.Open(ctx, receipts, ledger, state, &settlement.Options{
+//		Start:   settlement.After(0), // a new market is real; later starts find it as it was left
+//		Leading: func(ctx context.Context) error { return loop.Run(ctx) },
+//	})
 //
 //	book, err := match.NewBook(nil)
 //	loop, err := match.NewLoop(book, receipts, &match.LoopOptions{
@@ -48,8 +51,11 @@
 //		OnFinal:  func(m match.Match, _ receipt.Receipt) { board.Record(m.Price) },
 //	})
 //
-//	go engine.Run(ctx)
-//	go loop.Run(ctx)
+//	err = engine.Run(ctx) // takes the lead, settles, and runs the loop meanwhile
+//
+// A receipt that is made before the engine is Real is a dry run: nobody is ever
+// paid for it. This is why the loop runs only while the engine leads, and why a
+// market that shall pay says Start, or calls Engine.Arm, before its first match.
 //
 // The examples below are programs: one slice and its proof, and a market in
 // memory from order to paid receipt. examples/run_workload runs slices from

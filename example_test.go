@@ -52,12 +52,10 @@ func Example_market() {
 		ledger   settlementtest.Ledger
 		state    settlementtest.Store
 	)
-	engine, err := settlement.Open(ctx, &receipts, &ledger, &state, nil)
+	engine, err := settlement.Open(ctx, &receipts, &ledger, &state, &settlement.Options{Start: settlement.After(0)})
 	check(err)
-	_, err = ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 100}})
-	check(err)
-	check(engine.Arm(ctx, settlement.After(0)))
-	_, err = engine.Settle(ctx) // real from now on
+	check(engine.Lead(ctx)) // real from now on
+	_, err = ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 100}})
 	check(err)
 
 	runner, err := workload.New(nil)

@@ -90,7 +90,7 @@ func (l ledgerRewards) Credit(ctx context.Context, credits []courier.Credit) (in
 			ID: blake3.Sum256([]byte(tag)), From: l.Issuer(), To: c.Account, Amount: c.Amount, Tag: tag,
 		}
 	}
-	done, err := l.Post(ctx, transfers)
+	done, err := l.Post(ctx, settlement.Lease{}, transfers)
 	if errors.Is(err, settlement.ErrInvalid) || errors.Is(err, settlement.ErrConflict) {
 		err = fmt.Errorf("%w: %w", courier.ErrRejected, err)
 	}

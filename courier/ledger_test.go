@@ -113,9 +113,10 @@ func TestSettlementLedgerRefuses(t *testing.T) {
 		Rewarder: ledgerRewards{l}, Account: "node", Amount: func(courier.Receipt) uint64 { return 1 },
 	})
 	sent := send(t, c, 100)
-	_, err = l.Post(ctx, []settlement.Transfer{{ // another's use of the ID
+	_, err = l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{
 		ID: blake3.Sum256([]byte("courier:" + sent[50].ID.String())), From: l.Issuer(), To: "other", Amount: 1,
 	}})
+
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,53 +1,64 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/computemarket/computemarket/receipt"
 )
 
-// change takes a turn and saves the state as edit leaves it.
-func (e *Engine) change(ctx context.Context, edit func(*State) error) error {
-	if err := e.begin(ctx); err != nil {
-		return err
-	}
-	defer e.end()
-	s := e.snapshot()
-	before := s
-	if err := edit(&s); err != nil {
-		return err
-	}
-	if s == before {
-		return nil
-	}
-	return e.save(ctx, s, nil, nil, 0)
-}
-
-// Arm makes the engine Real when a comes to pass. It returns [ErrMode] when the
-// engine is Armed or Real already, and [ErrActivation] for a negative delay or a
-// height that was passed. Durable on return, like all changes of mode.
-func (e *Engine) Arm(ctx context.Context, a Activation) error {
-	err := e.change(ctx, func(s *State) error {
-		switch {
-		case s.Mode != DryRun:
-			return fmt.Errorf("%w: the engine is %v", ErrMode, s.Mode)
-		case a.Remaining < 0 || a.Remaining > 0 && a.Height > 0:
-			return fmt.Errorf("%w: %+v", ErrActivation, a)
-		case a.Height > 0 && a.Height <= s.Height:
-			return fmt.Errorf("%w: height %d, the engine has seen %d", ErrActivation, a.Height, s.Height)
+// change saves the state as edit leaves it.
+func (e *Engine) change(ctx context.Context, name string, edit func(*State) error) error {
+	return e.leading(ctx, name, func() error {
+		s := e.snapshot()
+		before := s
+		if err := edit(&s); err != nil {
+			return err
 		}
-		s.Mode, s.Reason, s.Activation = Armed, "", a
-		return nil
+		if s == before {
+			return nil
+		}
+		return e.save(ctx, Change{State: s}, 0)
 	})
-	e.Wake()
-	return err
 }
 
-// CancelArm takes Arm back. It returns [ErrMode] when the engine is not Armed.
+// Arm makes the engine Real when a comes to pass: at once, before Arm returns,
+// for After(0). Receipts that are made earlier are dry runs and stay so; those
+// that are owed wait and are settled then. It returns [ErrMode] when the engine is
+// Armed or Real already, [ErrActivation] for a negative delay, a height that has
+// passed and the zero Activation, and [ErrStandby]. Durable on return, like all
+// changes of mode.
+//
+// A program that starts again and again does not call Arm at its start: an engine
+// keeps its mode, and one that went back to DryRun for a reason should stay there
+// until somebody has looked. See [Options.Start].
+func (e *Engine) Arm(ctx context.Context, a Activation) error {
+	defer e.Wake()
+	return e.leading(ctx, "Arm", func() error { return e.arm(ctx, e.snapshot(), a) })
+}
+
+// arm is Arm, with the token.
+func (e *Engine) arm(ctx context.Context, s State, a Activation) error {
+	if s.Mode != DryRun {
+		return fmt.Errorf("%w: the engine is %v", ErrMode, s.Mode)
+	}
+	if err := a.check(s.Height); err != nil {
+		return err
+	}
+	if a == After(0) {
+		return e.activate(ctx, s)
+	}
+	s.Mode, s.Reason, s.Activation = Armed, "", a
+	return e.save(ctx, Change{State: s}, 0)
+}
+
+// CancelArm takes Arm back. It returns [ErrMode] when the engine is not Armed,
+// and [ErrStandby].
 func (e *Engine) CancelArm(ctx context.Context) error {
-	return e.change(ctx, func(s *State) error {
+	return e.change(ctx, "CancelArm", func(s *State) error {
 		if s.Mode != Armed {
 			return fmt.Errorf("%w: the engine is %v", ErrMode, s.Mode)
 		}
@@ -56,10 +67,12 @@ func (e *Engine) CancelArm(ctx context.Context) error {
 	})
 }
 
-// DryRun stops all settling, whatever the mode is, and keeps the reason for
-// Status. A batch that is being posted is finished first.
-func (e *Engine) DryRun(ctx context.Context, reason string) error {
-	return e.change(ctx, func(s *State) error {
+// Stop stops all settling, whatever the mode is: the engine is in DryRun, and
+// Status gives the reason. A batch that is being posted is finished first. It
+// returns [ErrStandby] when another engine leads.
+func (e *Engine) Stop(ctx context.Context, reason string) error {
+	reason = cmp.Or(strings.ToValidUTF8(reason, "\uFFFD"), "stopped")
+	return e.change(ctx, "Stop", func(s *State) error {
 		if s.Mode != DryRun {
 			s.Mode, s.Reason, s.Activation = DryRun, reason, Activation{}
 		}
@@ -67,34 +80,32 @@ func (e *Engine) DryRun(ctx context.Context, reason string) error {
 	})
 }
 
-// Height tells the engine the block height. An engine that is armed for this
-// height or a lower one becomes Real; a height below one it was told before does
-// nothing.
-func (e *Engine) Height(ctx context.Context, height uint64) error {
-	if err := e.begin(ctx); err != nil {
-		return err
-	}
-	defer e.end()
-	s := e.snapshot()
-	if height <= s.Height {
-		return nil
-	}
-	s.Height = height
-	if s.Mode == Armed && s.Activation.Height > 0 && height >= s.Activation.Height {
-		return e.activate(ctx, s)
-	}
-	return e.advance(ctx, s, 0)
+// ObserveHeight tells the engine the block height. An engine that is armed for
+// this height or a lower one becomes Real; a height below one it was told before
+// does nothing. It returns [ErrStandby] when another engine leads.
+func (e *Engine) ObserveHeight(ctx context.Context, height uint64) error {
+	return e.leading(ctx, "ObserveHeight", func() error {
+		s := e.snapshot()
+		if height <= s.Height {
+			return nil
+		}
+		s.Height = height
+		if at, ok := s.Activation.Height(); ok && s.Mode == Armed && height >= at {
+			return e.activate(ctx, s)
+		}
+		return e.advance(ctx, s, 0)
+	})
 }
 
 // Retry settles a receipt of the archive, and removes it from there when that is
-// done. The engine must be Real. Possible errors: [ErrMode]; [ErrNotArchived];
-// why the receipt still cannot be settled, which is archived anew and changes no
-// mode; and those of the ledger and the store.
+// done. The engine must be Real. Possible errors: [ErrStandby]; [ErrMode];
+// [ErrNotArchived]; why the receipt still cannot be settled, which is archived
+// anew and changes no mode; and those of the ledger and the store.
 func (e *Engine) Retry(ctx context.Context, key receipt.Key) error {
-	if err := e.begin(ctx); err != nil {
-		return err
-	}
-	defer e.end()
+	return e.leading(ctx, "Retry", func() error { return e.retry(ctx, key) })
+}
+
+func (e *Engine) retry(ctx context.Context, key receipt.Key) error {
 	s := e.snapshot()
 	if s.Mode != Real {
 		return fmt.Errorf("%w: the engine is %v", ErrMode, s.Mode)
@@ -105,22 +116,23 @@ func (e *Engine) Retry(ctx context.Context, key receipt.Key) error {
 	}
 	results, err := e.post(ctx, []Transfer{TransferFor(&f.Receipt)})
 	if err != nil {
-		reason, failed := reasonOf(err)
-		if failed {
+		e.lostBy(err, ErrFenced)
+		if reason, failed := ReasonOf(err); failed {
 			f.Reason, f.Detail, f.At = reason, err.Error(), e.opts.Clock.Now()
 			f.Tries++
-			err = errors.Join(err, e.save(ctx, s, []Failure{f}, nil, 0))
+			err = errors.Join(err, e.save(ctx, Change{State: s, Put: []Failure{f}}, 0))
 		}
 		return err
 	}
 	if results[0] == Applied {
-		e.opts.Metrics.Applied(1)
+		e.applied(1)
 	}
 	s.Applied++
 	s.Failed--
-	return e.save(ctx, s, nil, []uint64{f.Seq}, 0)
+	return e.save(ctx, Change{State: s, Drop: []uint64{f.Seq}}, 0)
 }
 
+// archived finds the failure of a receipt.
 func (e *Engine) archived(ctx context.Context, key receipt.Key) (Failure, error) {
 	rec, err := e.receipts.Get(ctx, key)
 	if errors.Is(err, receipt.ErrNotFound) {
@@ -129,5 +141,10 @@ func (e *Engine) archived(ctx context.Context, key receipt.Key) (Failure, error)
 	if err != nil {
 		return Failure{}, err
 	}
-	return e.store.Failure(ctx, rec.Seq)
+	for f, err := range e.store.Failures(ctx, rec.Seq) {
+		if err != nil || f.Seq == rec.Seq { // damage comes last, and may be this one's
+			return f, err
+		}
+	}
+	return Failure{}, fmt.Errorf("%w: %s", ErrNotArchived, key)
 }

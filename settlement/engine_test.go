@@ -53,17 +53,30 @@ func newMarket(t *testing.T, opts settlement.Options) *market {
 // restart opens a new engine on what the old one left.
 func (m *market) restart() {
 	m.t.Helper()
-	e, err := settlement.Open(m.t.Context(), &m.receipts, &m.ledger, &m.store, &m.opts)
+	m.Engine = m.lead(&m.ledger, &m.store)
+}
+
+// lead opens an engine that leads.
+func (m *market) lead(ledger settlement.Ledger, store settlement.Store) *settlement.Engine {
+	m.t.Helper()
+	e, err := settlement.Open(m.t.Context(), &m.receipts, ledger, store, &m.opts)
+	if err == nil {
+		err = e.Lead(m.t.Context())
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.Engine = e
+	return e
+}
+
+func (m *market) post(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+	return m.ledger.Post(ctx, settlement.Lease{}, ts)
 }
 
 func (m *market) issue(account string, amount uint64) {
 	m.t.Helper()
 	m.issues++
-	if _, err := m.ledger.Post(m.t.Context(), []settlement.Transfer{{
+	if _, err := m.ledger.Post(m.t.Context(), settlement.Lease{}, []settlement.Transfer{{
 		ID: settlement.ID{1, byte(m.issues)}, From: m.ledger.Issuer(), To: account, Amount: amount,
 	}}); err != nil {
 		m.t.Fatal(err)
@@ -201,7 +214,7 @@ type flaky struct {
 	post func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error)
 }
 
-func (f *flaky) Post(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+func (f *flaky) Post(ctx context.Context, _ settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
 	return f.post(ctx, ts)
 }
 
@@ -211,22 +224,19 @@ func TestLedgerOutOfReach(t *testing.T) {
 	m.issue("buyer", 100)
 	m.real()
 	l := &flaky{Ledger: &m.ledger}
-	var err error
-	if m.Engine, err = settlement.Open(ctx, &m.receipts, l, &m.store, &m.opts); err != nil {
-		t.Fatal(err)
-	}
+	m.Engine = m.lead(l, &m.store)
 	m.append(job(1, "buyer", 10), job(2, "buyer", 10), job(3, "buyer", 10))
 
 	// The outcome is unknown, and it was applied all the same.
 	l.post = func(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-		results, _ := m.ledger.Post(ctx, ts[:2])
+		results, _ := m.ledger.Post(ctx, settlement.Lease{}, ts[:2])
 		return results[:1], settlement.ErrUnknown
 	}
 	if got, err := m.Settle(ctx); !errors.Is(err, settlement.ErrUnknown) || got.Applied != 1 {
 		t.Errorf("Settle: %+v, %v", got, err)
 	}
 	m.want(settlement.Real)
-	l.post = m.ledger.Post
+	l.post = m.post
 	m.settle(settlement.Pass{Applied: 1, Duplicate: 1})
 	m.balance("buyer", 70)
 	m.status(3, 0, 0)
@@ -249,7 +259,7 @@ func TestFencedEngineStops(t *testing.T) {
 	m := newMarket(t, settlement.Options{})
 	old := m.Engine
 	m.restart()
-	if err := old.DryRun(t.Context(), "x"); err != nil {
+	if err := old.Stop(t.Context(), "x"); err != nil {
 		t.Fatal(err) // no change, no write
 	}
 	if err := old.Arm(t.Context(), settlement.After(0)); !errors.Is(err, settlement.ErrFenced) {
@@ -308,10 +318,7 @@ func TestRunRetriesMoreSlowly(t *testing.T) {
 			tries++
 			return nil, settlement.ErrUnknown
 		}}
-		e, err := settlement.Open(ctx, &m.receipts, l, &m.store, &m.opts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := m.lead(l, &m.store)
 		m.append(job(1, "buyer", 1))
 		go e.Run(ctx)
 		time.Sleep(10 * time.Minute)
@@ -341,12 +348,9 @@ func TestCancelledLeader(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			return m.ledger.Post(ctx, ts)
+			return m.ledger.Post(ctx, settlement.Lease{}, ts)
 		}
-		e, err := settlement.Open(t.Context(), &m.receipts, l, &m.store, &m.opts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := m.lead(l, &m.store)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {

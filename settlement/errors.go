@@ -3,6 +3,8 @@ package settlement
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/receipt"
 )
 
 // Why a ledger refuses a transfer. Nothing of it has moved.
@@ -33,31 +35,33 @@ var (
 var (
 	// ErrMode: the call does not fit the mode the engine is in.
 	ErrMode = errors.New("settlement: not in this mode")
-	// ErrActivation: the delay is negative, or the height has passed already.
+	// ErrActivation: the delay is negative, the height is 0 or has passed
+	// already, or it is the zero Activation.
 	ErrActivation = errors.New("settlement: invalid activation")
 	// ErrNotArchived: no failure of this receipt is in the archive.
 	ErrNotArchived = errors.New("settlement: not in the archive")
-	// ErrOptions: an option has a value that makes no sense.
+	// ErrOptions: a required argument is nil, or an option has a value that
+	// makes no sense.
 	ErrOptions = errors.New("settlement: invalid option")
-	// ErrStale: the store could not tell whether it has written a failure or a
-	// change of mode, so the engine may know less than the store. It does
-	// nothing more; open it again.
-	ErrStale = errors.New("settlement: the engine's state is uncertain; open it again")
+	// ErrStandby: another engine leads, or none does yet, so this one may not
+	// write. Wait with [Engine.Lead], or ask the one that Status names.
+	ErrStandby = errors.New("settlement: the engine is on standby")
 	// ErrLedger: the ledger broke its contract; the engine stops.
 	ErrLedger = errors.New("settlement: the ledger broke its contract")
 )
 
-// Answers of ledgers and stores, of which the engine tells nobody more than
-// they say.
+// Answers of ledgers and stores. The engine hands them on as they are.
 var (
 	// ErrPoisoned: a write failed, and every further call is refused. What was
 	// not acknowledged is there wholly or not at all. Mend the disk and open
 	// the store again.
 	ErrPoisoned = errors.New("settlement: a write failed; open the store again")
-	// ErrUnknown: a remote ledger did not answer in time, and the transfer may
-	// have been applied. Post it again: a Duplicate tells that it was.
-	ErrUnknown = errors.New("settlement: the outcome is unknown; post it again")
-	// ErrFenced: another engine has taken over; this one must stop.
+	// ErrUnknown: a remote ledger or store did not answer in time, and may have
+	// written, or may still. Post a transfer again: a Duplicate tells that it was
+	// applied. An engine to which this happens with a change of its state goes
+	// on standby; when it leads again it has read what became of it.
+	ErrUnknown = errors.New("settlement: the outcome is unknown")
+	// ErrFenced: another engine has taken over. Nothing was written.
 	ErrFenced = errors.New("settlement: another engine has taken over")
 	// ErrClosed: the store has been closed.
 	ErrClosed = errors.New("settlement: closed")
@@ -68,40 +72,17 @@ var (
 	ErrSchema = errors.New("settlement: the store has another format")
 )
 
-// Reason is why a receipt could not be settled: a closed set, fit for a label.
-type Reason string
-
-const (
-	ReasonInsufficient Reason = "insufficient_funds"
-	ReasonOverflow     Reason = "overflow"
-	ReasonConflict     Reason = "conflict"
-	ReasonCorrupt      Reason = "corrupt"
-	ReasonInvalid      Reason = "invalid"
-	ReasonIssuer       Reason = "issuer"
-)
-
-// Reasons lists all of them.
-var Reasons = [...]Reason{
-	ReasonInsufficient, ReasonOverflow, ReasonConflict, ReasonCorrupt, ReasonInvalid, ReasonIssuer,
-}
-
-// reasonOf tells a receipt that cannot be settled from a ledger that cannot
-// answer now.
-func reasonOf(err error) (Reason, bool) {
-	for _, r := range [...]struct {
-		err    error
-		reason Reason
-	}{
-		{ErrInsufficient, ReasonInsufficient},
-		{ErrOverflow, ReasonOverflow},
-		{ErrConflict, ReasonConflict},
-		{ErrCorrupt, ReasonCorrupt},
-		{ErrInvalid, ReasonInvalid},
-		{ErrIssuer, ReasonIssuer},
+// IsFinal reports whether err ends an engine for good: a call that was made again
+// would meet it again, until store, log or ledger are opened anew. [Engine.Run]
+// returns such errors, and backs off and goes on after all others. ErrFenced is
+// one of them only where a lease has no term; where it has one, Run stands by.
+func IsFinal(err error) bool {
+	for _, final := range []error{
+		ErrFenced, ErrPoisoned, ErrClosed, ErrSchema, ErrLedger, ErrOptions, receipt.ErrPoisoned, receipt.ErrClosed,
 	} {
-		if errors.Is(err, r.err) {
-			return r.reason, true
+		if errors.Is(err, final) {
+			return true
 		}
 	}
-	return "", false
+	return false
 }

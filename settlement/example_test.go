@@ -18,16 +18,18 @@ func Example() {
 		ledger   settlementtest.Ledger
 		state    settlementtest.Store
 	)
-	ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 300}})
+	ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 300}})
 	receipts.Append(ctx, []receipt.Receipt{
 		receipt.New("job-1", "alice", "bob", 250, issued),
 		receipt.New("job-2", "alice", "bob", 100, issued),
 	})
-	engine, err := settlement.Open(ctx, &receipts, &ledger, &state, nil)
+	engine, err := settlement.Open(ctx, &receipts, &ledger, &state, &settlement.Options{Start: settlement.After(0)})
 	if err != nil {
 		panic(err)
 	}
-	engine.Arm(ctx, settlement.After(0))
+	if err := engine.Lead(ctx); err != nil {
+		panic(err)
+	}
 	pass, err := engine.Settle(ctx)
 	fmt.Printf("%+v %v\n", pass, err)
 	status, _ := engine.Status(ctx, "alice", "bob")

@@ -137,7 +137,7 @@ func TestOverflowAndConflictFail(t *testing.T) {
 	taken := job(1, "buyer", 10)
 	other := settlement.TransferFor(&taken)
 	other.Amount = 11
-	if _, err := m.ledger.Post(ctx, []settlement.Transfer{other}); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{other}); err != nil {
 		t.Fatal(err)
 	}
 	m.append(taken, job(2, "buyer", math.MaxUint64))

@@ -92,11 +92,17 @@ type Ledger interface {
 	// Concurrency: of equal transfers posted at the same time one is Applied.
 	// The slice is not kept.
 	//
+	// Fence: an engine passes its lease. A ledger that shares a database with
+	// the engine's Store refuses a lease that is not the latest with ErrFenced,
+	// and has moved nothing under it since the later one was acquired. The zero
+	// Lease is that of callers who are no engine, and is not compared. A ledger
+	// that has no leases to compare ignores it.
+	//
 	// A transfer fails with ErrInsufficient, ErrOverflow, ErrConflict,
 	// ErrCorrupt or one that wraps ErrInvalid, and has moved nothing.
 	// ErrPoisoned, ErrUnknown, ErrClosed and the error of ctx say nothing about
 	// the transfers without a result: post them again.
-	Post(ctx context.Context, transfers []Transfer) ([]Result, error)
+	Post(ctx context.Context, lease Lease, transfers []Transfer) ([]Result, error)
 
 	// Balance returns what the account holds, all of it durable. For the issuer
 	// it returns what is outstanding: issued less burned. Possible errors:

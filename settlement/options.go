@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -35,16 +36,30 @@ const (
 
 // Options of [Open]. The zero value and nil are ready to use.
 type Options struct {
+	// Start arms an engine that leads for the first time ever, as Arm would: with
+	// After(0) the market is Real from the first receipt. It does nothing to an
+	// engine that was Armed or Real before, so that a restart brings no market
+	// back that has stopped for a reason. Defaults to none: DryRun until Arm.
+	Start Activation
+	// Leading is what runs only where the engine leads: a match loop, for
+	// example, whose receipts say whether they are dry runs. Run calls it when it
+	// has the lead, beside settling. Its ctx ends when the lead is lost or Run is
+	// to end, and Run waits for its return. An error before that ends Run.
+	// Defaults to nothing.
+	Leading func(ctx context.Context) error
 	// Policy defaults to RevertToDryRun.
 	Policy FailurePolicy
-	// Interval is how often Run looks for what is owed without being woken.
-	// Defaults to one second.
+	// Interval is how often Run looks for what is owed without being woken. An
+	// armed engine looks more often, and one whose lease has a term at least
+	// four times in it. Defaults to one second.
 	Interval time.Duration
 	// BatchSize is how many receipts are posted to the ledger at once. Defaults
 	// to 8192.
 	BatchSize int
-	// Clock defaults to time.Now, whose differences a change of the wall clock
-	// does not touch.
+	// Clock measures the delay of After and dates failures. Defaults to time.Now,
+	// whose differences a change of the wall clock does not touch. Of a clock
+	// without monotonic readings a step of more than a minute between two looks
+	// counts only as far as real time has passed too.
 	Clock Clock
 	// Logger hears of failures and changes of mode. Defaults to discarding.
 	Logger *slog.Logger
@@ -66,6 +81,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if d.Clock == nil {
 		d.Clock = wallClock{}
 	}
+	if d.Leading == nil {
+		d.Leading = func(context.Context) error { return nil }
+	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -79,6 +97,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return d, fmt.Errorf("%w: interval %v", ErrOptions, d.Interval)
 	case d.BatchSize < 0:
 		return d, fmt.Errorf("%w: batch size %d", ErrOptions, d.BatchSize)
+	case !d.Start.IsZero() && d.Start.check(0) != nil:
+		return d, fmt.Errorf("%w: start: %w", ErrOptions, d.Start.check(0))
 	}
 	return d, nil
 }

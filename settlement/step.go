@@ -7,6 +7,71 @@ import (
 	"github.com/computemarket/computemarket/receipt"
 )
 
+// Pass is what one pass did.
+type Pass struct {
+	Applied   int // receipts that moved credits
+	Duplicate int // receipts that had moved them before
+	Failed    int // receipts that went into the archive
+}
+
+// pass is one call of Settle.
+type pass struct {
+	ctx       context.Context
+	done      Pass
+	err       error
+	abandoned bool // the caller who led it gave up
+}
+
+// Settle settles all that was owed when it was called, and returns when that is
+// durable. In another mode than Real it settles nothing; an Armed engine whose
+// delay has passed becomes Real first. Calls at the same time share a pass and
+// its result.
+//
+// A receipt that cannot be settled is no error: Pass.Failed counts it, and the
+// archive has it. Possible errors: [ErrStandby]; those of the log, the ledger and
+// the store; that of ctx. What was settled before an error stays settled. See
+// [IsFinal] for whether another try can help.
+func (e *Engine) Settle(ctx context.Context) (Pass, error) {
+	for {
+		p := &pass{ctx: ctx}
+		if err := e.passes.Do(ctx, p); err != nil {
+			return Pass{}, err
+		}
+		if p.abandoned && ctx.Err() == nil {
+			continue
+		}
+		return p.done, p.err
+	}
+}
+
+// runPass settles for all who called at once, under the context of the first.
+func (e *Engine) runPass(ps []*pass) {
+	ctx := ps[0].ctx
+	done, err := e.steps(ctx)
+	abandoned := err != nil && ctx.Err() != nil
+	for _, p := range ps {
+		p.done, p.err, p.abandoned = done, err, abandoned
+	}
+}
+
+func (e *Engine) steps(ctx context.Context) (Pass, error) {
+	var sum Pass
+	for more := true; more; {
+		var done Pass
+		err := e.leading(ctx, "settlement pass", func() (err error) {
+			done, more, err = e.step(ctx)
+			return err
+		})
+		sum.Applied += done.Applied
+		sum.Duplicate += done.Duplicate
+		sum.Failed += done.Failed
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
 // batch is what one step takes from the log: the owed receipts, and beside each
 // the transfer for it. The slices are used again and again.
 type batch struct {
@@ -16,13 +81,9 @@ type batch struct {
 	more      bool   // the log went on
 }
 
-// step does one batch, in one turn: it reads the log from the cursor, posts what
-// is owed, and moves the cursor. more tells that another step may find more.
+// step does one batch: it reads the log from the cursor, posts what is owed, and
+// moves the cursor. more tells that another step may find more.
 func (e *Engine) step(ctx context.Context) (done Pass, more bool, err error) {
-	if err := e.begin(ctx); err != nil {
-		return Pass{}, false, err
-	}
-	defer e.end()
 	s := e.snapshot()
 	if err := e.read(ctx, &s); err != nil {
 		return Pass{}, false, err
@@ -94,11 +155,12 @@ func (e *Engine) settle(ctx context.Context, s State) (done Pass, more bool, err
 		if err == nil {
 			continue
 		}
-		reason, failed := reasonOf(err)
+		reason, failed := ReasonOf(err)
 		if !failed {
 			// Keep what went through; the rest is posted again.
-			e.opts.Metrics.Applied(done.Applied)
-			if n > 0 {
+			e.applied(done.Applied)
+			e.lostBy(err, ErrFenced)
+			if n > 0 && e.Leads() {
 				s.Cursor = b.owed[n-1].Seq
 				if aerr := e.finish(ctx, s, n, failures); aerr != nil {
 					return done, false, fmt.Errorf("%w, after %w", aerr, err)
@@ -118,7 +180,7 @@ func (e *Engine) settle(ctx context.Context, s State) (done Pass, more bool, err
 			break
 		}
 	}
-	e.opts.Metrics.Applied(done.Applied)
+	e.applied(done.Applied)
 	s.Cursor = b.last
 	if n < len(b.owed) {
 		s.Cursor = b.owed[n-1].Seq
@@ -143,7 +205,7 @@ func (e *Engine) post(ctx context.Context, transfers []Transfer) ([]Result, erro
 	var results []Result
 	if limit > 0 {
 		var err error
-		results, err = e.ledger.Post(ctx, transfers[:limit])
+		results, err = e.ledger.Post(ctx, e.held(), transfers[:limit])
 		if len(results) > limit || err == nil && len(results) < limit {
 			return nil, fmt.Errorf("%w: %d results for %d transfers, error %v", ErrLedger, len(results), limit, err)
 		}
@@ -167,5 +229,11 @@ func (e *Engine) finish(ctx context.Context, s State, n int, failures []Failure)
 		return e.advance(ctx, s, n)
 	}
 	s.Failed += uint64(len(failures))
-	return e.save(ctx, s, failures, nil, n)
+	return e.save(ctx, Change{State: s, Put: failures}, n)
+}
+
+func (e *Engine) applied(n int) {
+	if n > 0 {
+		e.events.add(func() { e.opts.Metrics.Applied(n) })
+	}
 }

@@ -2,23 +2,50 @@ package settlement
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/computemarket/computemarket/receipt"
 )
 
-// State is what an engine remembers.
+// State is what an engine remembers. A store keeps it as its JSON, whole, so
+// that a field of a later release is not lost on the way.
 type State struct {
-	Epoch      uint64     `json:"epoch"` // given by Store.Acquire
 	Mode       Mode       `json:"mode"`
-	Reason     string     `json:"reason,omitempty"` // why the mode is DryRun
+	Reason     string     `json:"reason,omitempty"` // why the mode is DryRun; empty if it was never another
 	Activation Activation `json:"activation"`       // while Armed
 	Height     uint64     `json:"height"`           // the greatest the engine was told of
 	Cursor     uint64     `json:"cursor"`           // all receipts up to this number are done with
 	Applied    uint64     `json:"applied"`          // receipts that were settled, up to the cursor and by Retry
 	Failed     uint64     `json:"failed"`           // receipts in the archive
 }
+
+// DecodeState reads the JSON of a State. Possible errors: [ErrSchema] for a
+// field that this release does not know, [ErrCorrupt].
+func DecodeState(data []byte) (State, error) {
+	var s State
+	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		if strings.Contains(err.Error(), "unknown field") {
+			return State{}, fmt.Errorf("%w: the engine's state: %w", ErrSchema, err)
+		}
+		return State{}, fmt.Errorf("%w: the engine's state: %w", ErrCorrupt, err)
+	}
+	if dec.More() {
+		return State{}, fmt.Errorf("%w: the engine's state: more behind its end", ErrCorrupt)
+	}
+	if s.Mode == Armed && s.Activation.IsZero() {
+		s.Activation = After(0) // as the first release wrote a delay that was over
+	}
+	return s, nil
+}
+
+// neverArmed reports whether the engine has been in DryRun all the time.
+func (s *State) neverArmed() bool { return s.Mode == DryRun && s.Reason == "" }
 
 // Failure is a receipt that could not be settled, in the archive.
 type Failure struct {
@@ -30,33 +57,54 @@ type Failure struct {
 	Tries   int             `json:"tries"`
 }
 
-// Store is the durable state of one engine. Implementations are safe for
-// concurrent use, and pass the suite of package settlementtest.
+// A Change is one atomic write to a Store.
+type Change struct {
+	State State
+	Put   []Failure // into the archive, each at its number
+	Drop  []uint64  // numbers to be taken out of it
+}
+
+// Store is the durable state of one engine, and the lease that says which engine
+// that is. Implementations are safe for concurrent use, and pass the suite of
+// package settlementtest. They call no method of the engine.
 type Store interface {
-	// Acquire makes the caller the engine that may write. It starts the next
-	// epoch and returns the state with it; the state of a new store is zero but
-	// for the epoch. A store for several nodes waits until the engine before has
-	// stopped renewing. Durable on return. Possible errors: ErrCorrupt,
-	// ErrPoisoned, ErrClosed, that of ctx.
-	Acquire(ctx context.Context) (State, error)
+	Archive
 
-	// Save writes the state, puts failures into the archive, each at its number,
-	// and drops the failures with the numbers given, all in one atomic write
-	// that is durable on return. A Save of an epoch that is not the latest is
-	// refused with ErrFenced. Other errors: ErrPoisoned, ErrUnknown, ErrClosed,
-	// that of ctx.
-	Save(ctx context.Context, state State, put []Failure, drop []uint64) error
+	// Load reads who holds the lease, if anybody does, and the state, which is
+	// zero in a new store. It writes nothing and waits for nobody. Possible
+	// errors: ErrCorrupt, ErrSchema, ErrPoisoned, ErrClosed, that of ctx.
+	Load(ctx context.Context) (Lease, State, error)
 
-	// Advance is a Save of progress that need not be durable on return: an
-	// engine whose cursor is lost posts again and hears Duplicate. It is never
-	// durable before an earlier call. An open engine calls it at least once in
-	// Options.Interval while it runs, so a store may renew a lease on it.
-	Advance(ctx context.Context, state State) error
+	// Acquire makes the caller the engine that may write: it begins a lease with
+	// a greater epoch and a new holder, and returns the state. While another
+	// holds a lease with a term it answers a *HeldError and changes nothing; it
+	// does not wait. A lease without a term is taken over at once. Durable on
+	// return. Possible errors: *HeldError, ErrUnknown (call it again), ErrCorrupt,
+	// ErrSchema, ErrPoisoned, ErrClosed, that of ctx.
+	Acquire(ctx context.Context) (Lease, State, error)
 
-	// Failure returns the failure with the number, or ErrNotArchived.
-	Failure(ctx context.Context, seq uint64) (Failure, error)
+	// Save writes the state and the archive in one atomic write, durable on
+	// return, and renews the lease. The Change is not kept. Possible errors:
+	// ErrFenced (nothing was written), ErrUnknown (the write may have happened,
+	// or may still), ErrPoisoned, ErrClosed, that of ctx (nothing was written).
+	Save(ctx context.Context, lease Lease, c Change) error
 
-	// Failures yields the archive in order of numbers. An error ends it:
-	// ErrCorrupt, ErrPoisoned, ErrClosed, that of ctx.
-	Failures(ctx context.Context) iter.Seq2[Failure, error]
+	// Advance records progress, which need not be durable on return: an engine
+	// whose cursor is lost posts again and hears Duplicate. It is never durable
+	// before an earlier call. The engine that leads calls it at least four times
+	// in a Term, also when nothing has changed: this is what renews the lease.
+	// Possible errors: as of Save, but ErrUnknown says nothing about the lease.
+	Advance(ctx context.Context, lease Lease, s State) error
+
+	// Release writes the state, durably, and gives the lease up, so that another
+	// engine need not wait for its end. Possible errors: as of Save.
+	Release(ctx context.Context, lease Lease, s State) error
+}
+
+// Archive is what a Store keeps of the receipts that could not be settled.
+type Archive interface {
+	// Failures yields the archive in order of numbers, from the number given
+	// onward. An error ends it: ErrCorrupt, which comes when all sound ones have
+	// been shown; ErrPoisoned, ErrClosed, that of ctx.
+	Failures(ctx context.Context, from uint64) iter.Seq2[Failure, error]
 }

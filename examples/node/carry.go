@@ -24,7 +24,7 @@ func (r rewarder) Credit(ctx context.Context, credits []courier.Credit) (int, er
 			Tag: "courier:" + c.ID.String(),
 		}
 	}
-	results, err := r.ledger.Post(ctx, transfers)
+	results, err := r.ledger.Post(ctx, settlement.Lease{}, transfers)
 	if errors.Is(err, settlement.ErrConflict) || errors.Is(err, settlement.ErrInvalid) {
 		err = fmt.Errorf("%w: %w", courier.ErrRejected, err)
 	}

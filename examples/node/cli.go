@@ -77,7 +77,7 @@ func (c *cli) with(f func(*jrpc2.Client) error) error {
 			os.Remove(filepath.Join(c.dir, addressName)) // of a node that was killed
 			// Another node settles if this takes time. What needs an engine then says so.
 			lead, cancel := context.WithTimeout(c.ctx, 2*time.Second)
-			if err := n.lead(lead); err != nil && lead.Err() == nil {
+			if err := n.engine.Lead(lead); err != nil && lead.Err() == nil {
 				cancel()
 				return errors.Join(err, n.Close())
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/computemarket/computemarket/receipt"
@@ -15,6 +16,9 @@ func (settlementStatusCommand) Run(c *cli) error {
 
 func showSettlement(t *table, r settlementResult) {
 	t.row("mode", r.Mode)
+	if r.Standby {
+		t.row("standby", "another node settles: "+cmp.Or(r.Leader, "none yet"))
+	}
 	if when := r.Becomes(); when != "" {
 		t.row("becomes real", when)
 	}

@@ -1,27 +1,21 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/creachadair/jrpc2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/internal/postgrestest"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptsql"
-	"github.com/computemarket/computemarket/receipt/receipttest"
 	"github.com/computemarket/computemarket/settlement"
-	"github.com/computemarket/computemarket/settlement/settlementtest"
 	"github.com/computemarket/computemarket/workload"
 )
 
@@ -48,11 +42,14 @@ func TestTakeOver(t *testing.T) {
 	if page := get(t, b.addr, "/"); !strings.Contains(page, "standby") {
 		t.Error(page)
 	}
+	if s := doJSON[settlementResult](t, dirB, "settlement", "status"); !s.Standby || s.Leader == "" || s.Outstanding != 1000 {
+		t.Errorf("B's status is %+v", s)
+	}
 	for _, args := range [][]string{
-		{"settlement", "status"}, {"settlement", "arm"}, {"offer", "bob", "1", "1"},
+		{"settlement", "arm"}, {"settlement", "dry-run"}, {"offer", "bob", "1", "1"},
 		{"job", "submit", "--buyer", "alice", "--price", "1", sample},
 	} {
-		if _, errs, code := tryDo(t, dirB, args...); code != 1 || errs != "node: "+errStandby.Error()+"\n" {
+		if _, errs, code := tryDo(t, dirB, args...); code != 1 || errs != "node: "+strings.TrimPrefix(settlement.ErrStandby.Error(), "settlement: ")+"\n" {
 			t.Errorf("B: %v: exit %d, %s", args, code, errs)
 		}
 	}
@@ -189,43 +186,4 @@ func get(t *testing.T, addr, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// A node that stands by while the database is away asks again.
-func TestLeadAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg, err := parseConfig(configName, defaultConfig)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := &node{cfg: cfg, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
-		n.engine.taken = make(chan struct{})
-		away := &awayStore{Store: new(settlementtest.Store), times: 3}
-		n.stores = stores{receipts: new(receipttest.Mem), settling: new(settlementtest.Ledger), state: away}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- n.settle(ctx) }()
-		select {
-		case <-n.engine.taken:
-		case err := <-done:
-			t.Fatal("gave up: ", err)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// awayStore cannot be reached the first times.
-type awayStore struct {
-	settlement.Store
-	times int
-}
-
-func (s *awayStore) Acquire(ctx context.Context) (settlement.State, error) {
-	if s.times--; s.times >= 0 {
-		return settlement.State{}, io.ErrUnexpectedEOF
-	}
-	return s.Store.Acquire(ctx)
 }

@@ -52,7 +52,7 @@ func (n *node) handler(stopping context.Context) (http.Handler, func()) {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		if n.engine.Load() == nil {
+		if !n.engine.Leads() {
 			io.WriteString(w, "standby\n")
 			return
 		}

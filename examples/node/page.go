@@ -27,7 +27,6 @@ var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
 type page struct {
 	Now        time.Time
-	Standby    bool // another node settles: no Settlement, no Failures
 	Settlement settlementResult
 	More       bool // accounts than are shown
 	Failures   []settlement.Failure
@@ -67,10 +66,8 @@ func (n *node) servePage(w http.ResponseWriter, r *http.Request) {
 func (n *node) page(r *http.Request) (p page, err error) {
 	ctx := r.Context()
 	p.Now = time.Now().UTC()
-	if p.Standby = n.engine.Load() == nil; !p.Standby {
-		if err := n.settlementPage(ctx, &p); err != nil {
-			return p, err
-		}
+	if err := n.settlementPage(ctx, &p); err != nil {
+		return p, err
 	}
 	if p.Bands, err = n.priceBands(ctx, none{}); err != nil {
 		return p, err
@@ -109,7 +106,7 @@ func (n *node) settlementPage(ctx context.Context, p *page) (err error) {
 	if p.More = len(p.Settlement.Balances) > pageRows; p.More {
 		p.Settlement.Balances = p.Settlement.Balances[:pageRows]
 	}
-	for f, err := range n.engine.Load().Failures(ctx) {
+	for f, err := range n.engine.Failures(ctx) {
 		if err != nil {
 			return err
 		}

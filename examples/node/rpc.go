@@ -63,10 +63,10 @@ func (n *node) methods(stopping context.Context) handler.Map {
 		}),
 	}
 	for name, call := range methods {
-		if strings.HasPrefix(name, "settlement_") || name == "offer_post" || name == "job_submit" {
+		if name == "offer_post" || name == "job_submit" {
 			methods[name] = func(ctx context.Context, r *jrpc2.Request) (any, error) {
-				if n.engine.Load() == nil {
-					return nil, coded(errStandby)
+				if !n.engine.Leads() {
+					return nil, coded(settlement.ErrStandby)
 				}
 				return call(ctx, r)
 			}
@@ -143,9 +143,9 @@ var codes = []struct {
 	{codeMode, []error{settlement.ErrMode}},
 	{codeFunds, []error{settlement.ErrInsufficient, settlement.ErrOverflow}},
 	{codePeer, []error{courier.ErrPeerDown}},
-	{codeBusy, []error{errFlushing, errStandby}},
+	{codeBusy, []error{errFlushing, settlement.ErrStandby}},
 	{codeStopped, []error{
-		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, settlement.ErrFenced, settlement.ErrStale,
+		settlement.ErrPoisoned, settlement.ErrClosed, settlement.ErrCorrupt, settlement.ErrFenced, settlement.ErrUnknown,
 		receipt.ErrPoisoned, receipt.ErrClosed,
 		receipt.ErrCorrupt, courier.ErrPoisoned, courier.ErrClosed, courier.ErrCorrupt,
 	}},

@@ -16,6 +16,8 @@ const maxListed = 1000
 
 type settlementResult struct {
 	Mode        settlement.Mode        `json:"mode"`
+	Standby     bool                   `json:"standby,omitempty"` // another node settles
+	Leader      string                 `json:"leader,omitempty"`  // which
 	Reason      string                 `json:"reason,omitempty"`
 	Activation  *settlement.Activation `json:"activation,omitempty"`
 	Height      uint64                 `json:"height"`
@@ -32,7 +34,9 @@ func (r settlementResult) Becomes() string {
 		return ""
 	}
 	a := *r.Activation
-	a.Remaining = a.Remaining.Round(time.Second)
+	if left, ok := a.Remaining(); ok {
+		a = settlement.After(left.Round(time.Second))
+	}
 	return a.String()
 }
 
@@ -42,12 +46,12 @@ type balance struct {
 }
 
 func (n *node) settlementStatus(ctx context.Context, _ none) (r settlementResult, err error) {
-	s, err := n.engine.Load().Status(ctx)
+	s, err := n.engine.Status(ctx)
 	if err != nil {
 		return r, err
 	}
 	r = settlementResult{
-		Mode: s.Mode, Reason: s.Reason, Height: s.Height, Applied: s.Applied, Failed: s.Failed,
+		Mode: s.Mode, Standby: s.Standby, Leader: s.Leader, Reason: s.Reason, Height: s.Height, Applied: s.Applied, Failed: s.Failed,
 		Owed: s.Owed, Outstanding: s.Outstanding, Balances: []balance{},
 	}
 	if s.Mode == settlement.Armed {
@@ -81,7 +85,7 @@ func (n *node) settlementArm(ctx context.Context, p armParams) (r settlementResu
 	if p.DelaySeconds < 0 {
 		return r, settlement.ErrActivation
 	}
-	if err := n.engine.Load().Arm(ctx, when); err != nil {
+	if err := n.engine.Arm(ctx, when); err != nil {
 		return r, err
 	}
 	n.engine.Wake()
@@ -89,7 +93,7 @@ func (n *node) settlementArm(ctx context.Context, p armParams) (r settlementResu
 }
 
 func (n *node) settlementCancelArm(ctx context.Context, _ none) (r settlementResult, err error) {
-	if err := n.engine.Load().CancelArm(ctx); err != nil {
+	if err := n.engine.CancelArm(ctx); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -106,7 +110,7 @@ func (n *node) settlementDryRun(ctx context.Context, p dryRunParams) (r settleme
 	if p.Reason == "" {
 		p.Reason = "asked for"
 	}
-	if err := n.engine.Load().DryRun(ctx, p.Reason); err != nil {
+	if err := n.engine.Stop(ctx, p.Reason); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -117,7 +121,7 @@ type heightParams struct {
 }
 
 func (n *node) settlementHeight(ctx context.Context, p heightParams) (r settlementResult, err error) {
-	if err := n.engine.Load().Height(ctx, p.Height); err != nil {
+	if err := n.engine.ObserveHeight(ctx, p.Height); err != nil {
 		return r, err
 	}
 	n.engine.Wake()
@@ -129,7 +133,7 @@ type retryParams struct {
 }
 
 func (n *node) settlementRetry(ctx context.Context, p retryParams) (r settlementResult, err error) {
-	if err := n.engine.Load().Retry(ctx, p.Receipt); err != nil {
+	if err := n.engine.Retry(ctx, p.Receipt); err != nil {
 		return r, err
 	}
 	return n.settlementStatus(ctx, none{})
@@ -141,7 +145,7 @@ type failuresResult struct {
 
 func (n *node) settlementFailures(ctx context.Context, _ none) (r failuresResult, err error) {
 	r.Failures = []settlement.Failure{}
-	for f, err := range n.engine.Load().Failures(ctx) {
+	for f, err := range n.engine.Failures(ctx) {
 		if err != nil || len(r.Failures) == maxListed {
 			return r, err
 		}
@@ -189,10 +193,11 @@ func (n *node) transfer(ctx context.Context, what, id, from, to string, amount u
 	if id == "" {
 		id = rand.Text()
 	}
-	results, err := n.ledger.Post(ctx, []settlement.Transfer{{
+	results, err := n.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{
 		ID:   settlement.ID(workload.Sum([]byte(what + ":" + id))),
 		From: from, To: to, Amount: amount, Tag: what,
 	}})
+
 	if err != nil {
 		return r, err
 	}

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/computemarket/computemarket/settlement"
 )
 
 // grace is how long answers may still take once the node is told to stop.
@@ -66,8 +64,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr s
 		}
 		return nil
 	})
-	matching := start(stop, n.match)
-	settling := start(stop, n.settle)
+	settling := start(stop, n.engine.Run) // and matching, while it leads
 	saving := start(stop, n.board.Run)
 	watching := start(stop, n.watch)
 
@@ -84,12 +81,7 @@ func (n *node) run(ctx context.Context, listener net.Listener, ready func(addr s
 	if server.Shutdown(wait) != nil {
 		server.Close()
 	}
-	err := errors.Join(serve(), watching(), matching())
-	if n.engine.Mode() == settlement.Real { // what the last matches owe
-		_, e := n.engine.Load().Settle(wait)
-		err = errors.Join(err, e)
-	}
-	err = errors.Join(err, settling(), saving())
+	err := errors.Join(serve(), watching(), settling(), saving())
 	n.log.Info("node stopped")
 	return err
 }

@@ -24,8 +24,7 @@ import (
 // node, or in a database that several nodes share.
 type stores struct {
 	receipts receipt.Store
-	ledger   ledger // of issuing, transfers and rewards
-	settling settlement.Ledger
+	ledger   ledger
 	state    settlement.Store
 	bundles  courier.Store
 }
@@ -41,7 +40,7 @@ const pebbleName = "db"
 
 // openPebble opens the database that all stores share, so that they share its
 // fsyncs too.
-func (n *node) openPebble(metrics receipt.Metrics) error {
+func (n *node) openPebble(_ context.Context, metrics receipt.Metrics) error {
 	db, err := settlementpebble.OpenDB(filepath.Join(n.dir, pebbleName), &settlementpebble.DBOptions{Logger: n.log})
 	if err != nil {
 		return err
@@ -65,7 +64,7 @@ func (n *node) openPebble(metrics receipt.Metrics) error {
 		return err
 	}
 	n.closeLater(bundles.Close)
-	n.stores = stores{receipts, ledger, ledger, state, bundles}
+	n.stores = stores{receipts, ledger, state, bundles}
 	return nil
 }
 
@@ -96,21 +95,12 @@ func (n *node) openSQL(ctx context.Context, metrics receipt.Metrics) error {
 		return err
 	}
 	state, err := settlementsql.NewStore(ctx, db, &settlementsql.StoreOptions{
-		Lease: seconds(n.cfg.DatabaseLease), Name: n.cfg.Listen, Logger: n.log,
+		Lease: seconds(n.cfg.DatabaseLease), Name: n.cfg.Listen,
 	})
 	if err != nil {
 		return err
 	}
-	n.closeLater(func() error { // so that another node need not wait for the lease to run out
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
-		defer cancel()
-		return state.Release(ctx)
-	})
 	ledger, err := settlementsql.NewLedger(ctx, db, nil)
-	if err != nil {
-		return err
-	}
-	fenced, err := settlementsql.NewLedger(ctx, db, &settlementsql.LedgerOptions{Fence: state})
 	if err != nil {
 		return err
 	}
@@ -118,7 +108,7 @@ func (n *node) openSQL(ctx context.Context, metrics receipt.Metrics) error {
 	if err != nil {
 		return err
 	}
-	n.stores = stores{receipts, ledger, fenced, state, bundles}
+	n.stores = stores{receipts, ledger, state, bundles}
 	return nil
 }
 

@@ -19,8 +19,10 @@ import (
 	"github.com/computemarket/computemarket/priceboard"
 	"github.com/computemarket/computemarket/priceboard/priceboardprom"
 	"github.com/computemarket/computemarket/receipt/receiptprom"
+	"github.com/computemarket/computemarket/settlement"
 	"github.com/computemarket/computemarket/settlement/match"
 	"github.com/computemarket/computemarket/settlement/match/matchprom"
+	"github.com/computemarket/computemarket/settlement/settlementprom"
 	"github.com/computemarket/computemarket/workload"
 )
 
@@ -32,7 +34,7 @@ type node struct {
 	log *slog.Logger
 
 	stores
-	engine   seat
+	engine   *settlement.Engine
 	board    *priceboard.Board
 	admit    *admission.Controller
 	market   *market
@@ -53,7 +55,6 @@ type node struct {
 // settlement.ErrLocked says that another does.
 func openNode(ctx context.Context, dir string, cfg *config, log *slog.Logger) (n *node, err error) {
 	n = &node{dir: dir, cfg: cfg, log: log, registry: prometheus.NewRegistry()}
-	n.engine.taken = make(chan struct{})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -85,13 +86,43 @@ func (n *node) openStores(ctx context.Context) error {
 	metrics := receiptprom.New(nil)
 	n.registry.MustRegister(metrics, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	open := n.openPebble
 	if n.cfg.Database != "" {
-		return n.openSQL(ctx, metrics)
+		open = n.openSQL
 	}
-	if err := n.openPebble(metrics); err != nil {
+	if err := open(ctx, metrics); err != nil {
 		return err
 	}
-	return n.lead(ctx) // of the only node on this Pebble
+	return n.openEngine(ctx)
+}
+
+func (n *node) openEngine(ctx context.Context) (err error) {
+	policy := settlement.RevertToDryRun
+	if n.cfg.SettlementPolicy == "quarantine" {
+		policy = settlement.Quarantine
+	}
+	metrics := settlementprom.New(nil)
+	n.registry.MustRegister(metrics)
+	n.engine, err = settlement.Open(ctx, n.receipts, n.ledger, n.state, &settlement.Options{
+		// A receipt says whether it is a dry run, and only the engine that leads knows.
+		Leading:  func(ctx context.Context) error { return n.loop.Run(ctx) },
+		Policy:   policy,
+		Interval: seconds(n.cfg.SettlementInterval),
+		Logger:   n.log,
+		Metrics:  metrics,
+	})
+	if err != nil {
+		return err
+	}
+	n.closeLater(func() error { // so that another node need not wait for the lease to run out
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		return n.engine.Resign(ctx)
+	})
+	if n.cfg.Database == "" { // the only node on this Pebble
+		return n.engine.Lead(ctx)
+	}
+	return nil
 }
 
 func (n *node) openBoard(ctx context.Context) error {
@@ -171,7 +202,7 @@ func (n *node) openMarket(ctx context.Context) (err error) {
 	n.loop, err = match.NewLoop(m.book, n.receipts, &match.LoopOptions{
 		Finalize:  m.finalize,
 		Parallel:  n.cfg.JobWorkers,
-		Engine:    &n.engine,
+		Engine:    n.engine,
 		OnFinal:   m.final,
 		OnFailed:  m.failed,
 		OnExpired: m.expired,

@@ -166,6 +166,20 @@ func (db *DB) Release(namespace byte) {
 	}
 }
 
+// Shared returns what fresh made when it was first asked for under the name in
+// this database: something in memory that several stores share. A nil db has
+// nothing to share and gives each its own.
+func (db *DB) Shared(name string, fresh func() any) any {
+	if db == nil {
+		return fresh()
+	}
+	v, ok := db.shared.Load(name)
+	if !ok {
+		v, _ = db.shared.LoadOrStore(name, fresh())
+	}
+	return v
+}
+
 // Sentinels names this package's errors in the words of a store.
 type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version, Options, Unknown error }
 

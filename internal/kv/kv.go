@@ -63,6 +63,7 @@ type DB struct {
 	fence  *fence
 	log    *logger
 	claims sync.Map // namespaces that have an open store
+	shared sync.Map // what stores share in memory, see Shared
 
 	// mu is held for writing from apply to fsync, so that who holds it for
 	// reading sees what is durable and nothing else. Close takes it to let the

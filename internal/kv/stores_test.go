@@ -99,10 +99,11 @@ func putTransfers(ctx context.Context, db *kv.DB) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.Post(ctx, []settlement.Transfer{
+	_, err = l.Post(ctx, settlement.Lease{}, []settlement.Transfer{
 		{ID: settlement.ID{1}, From: "issuer", To: "alice", Amount: 8, Tag: "welcome"},
 		{ID: settlement.ID{2}, From: "alice", To: "bob", Amount: 1, Tag: "settle:" + settlement.ID{2}.String()},
 	})
+
 	return errors.Join(err, l.Close())
 }
 

@@ -31,7 +31,7 @@ func benchMarket(b *testing.B) (*sql.DB, *market) {
 	for i := range buyers {
 		rich = append(rich, settlement.Transfer{ID: settlement.ID{1, byte(i), byte(i >> 8)}, From: "issuer", To: buyer(i), Amount: 1 << 40})
 	}
-	if _, err := m.ledger.Post(ctx, rich); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, rich); err != nil {
 		b.Fatal(err)
 	}
 	return db, m

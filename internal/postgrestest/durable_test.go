@@ -42,6 +42,7 @@ func TestCommitsAreDurable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var lease settlement.Lease
 	var state settlement.State
 	var sent courier.Receipt
 	// After each call the server is killed and started again.
@@ -52,16 +53,27 @@ func TestCommitsAreDurable(t *testing.T) {
 	}{
 		{"Append", func() error { _, err := m.receipts.Append(ctx, []receipt.Receipt{numbered(1)}); return err },
 			func() error { _, err := m.receipts.Get(ctx, numbered(1).Key); return err }},
-		{"Post of two", func() error { return posted(m.ledger.Post(ctx, []settlement.Transfer{issue(0, "a"), issue(1, "b")})) },
+		{"Post of two", func() error {
+			return posted(m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(0, "a"), issue(1, "b")}))
+		},
 			func() error { return there(m.ledger.Transfer(ctx, issue(1, "b").ID)) }},
-		{"Post", func() error { return posted(m.ledger.Post(ctx, []settlement.Transfer{issue(2, "a")})) },
+		{"Post", func() error {
+			return posted(m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(2, "a")}))
+		},
 			func() error { return there(m.ledger.Transfer(ctx, issue(2, "a").ID)) }},
-		{"Acquire", func() (err error) { state, err = m.store.Acquire(ctx); return err },
-			func() error { return m.store.Save(ctx, state, nil, nil) }}, // ErrFenced if the epoch is gone
-		{"Save", func() error { state.Cursor = 77; return m.store.Save(ctx, state, nil, nil) },
+		{"Acquire", func() (err error) { lease, state, err = m.store.Acquire(ctx); return err },
+			func() error { return m.store.Save(ctx, lease, settlement.Change{State: state}) }}, // ErrFenced if the epoch is gone
+		{"Save", func() error { state.Cursor = 77; return m.store.Save(ctx, lease, settlement.Change{State: state}) },
 			func() error { return cursorIs(db, "77") }},
-		{"Save with a failure", func() error { return m.store.Save(ctx, state, []settlement.Failure{failed(1)}, nil) },
-			func() error { _, err := m.store.Failure(ctx, 1); return err }},
+		{"Save with a failure", func() error {
+			return m.store.Save(ctx, lease, settlement.Change{State: state, Put: []settlement.Failure{failed(1)}})
+		},
+			func() error {
+				for _, err := range m.store.Failures(ctx, 1) {
+					return err
+				}
+				return settlement.ErrNotArchived
+			}},
 		{"courier.Append", func() (err error) {
 			sent, err = c.Append(ctx, courier.Receipt{ID: courier.ID{1}, Sender: "a", SentAt: issued})
 			return err

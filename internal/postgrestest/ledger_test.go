@@ -61,8 +61,8 @@ func checkLedgerModel(ctx context.Context, db *sql.DB, seed uint64, batches int)
 			batch[j] = t
 			posted = append(posted, t)
 		}
-		want, wantErr := model.Post(ctx, batch)
-		got, gotErr := l.Post(ctx, batch)
+		want, wantErr := model.Post(ctx, settlement.Lease{}, batch)
+		got, gotErr := l.Post(ctx, settlement.Lease{}, batch)
 		if !slices.Equal(got, want) || !sameRefusal(gotErr, wantErr) {
 			return fmt.Errorf("batch %d %+v: %v, %w, want %v, %w", i, batch, got, gotErr, want, wantErr)
 		}
@@ -107,7 +107,7 @@ func checkLedgerContended(ctx context.Context, db *sql.DB) error {
 	const callers, rounds, accounts = 8, 12, 6
 	name := func(i int) string { return fmt.Sprintf("account-%d", i%accounts) }
 	for i := range accounts {
-		if _, err := l.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1, byte(i)}, From: "issuer", To: name(i), Amount: 1000}}); err != nil {
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1, byte(i)}, From: "issuer", To: name(i), Amount: 1000}}); err != nil {
 			return err
 		}
 	}
@@ -129,7 +129,7 @@ func checkLedgerContended(ctx context.Context, db *sql.DB) error {
 		wg.Go(func() {
 			for round := range rounds {
 				ts := batch(caller, round)
-				results, err := l.Post(ctx, ts)
+				results, err := l.Post(ctx, settlement.Lease{}, ts)
 				mu.Lock()
 				if err != nil {
 					failures = append(failures, err)
@@ -175,7 +175,7 @@ func TestAccountsAsTheyStood(t *testing.T) {
 	for i := range n {
 		ts = append(ts, settlement.Transfer{ID: settlement.ID{1, byte(i), byte(i >> 8)}, From: "issuer", To: fmt.Sprintf("a%04d", i), Amount: 2})
 	}
-	if _, err := l.Post(ctx, ts); err != nil {
+	if _, err := l.Post(ctx, settlement.Lease{}, ts); err != nil {
 		t.Fatal(err)
 	}
 	met := 0
@@ -186,7 +186,7 @@ func TestAccountsAsTheyStood(t *testing.T) {
 		if met%1000 == 0 {
 			late := settlement.Transfer{ID: settlement.ID{2, byte(met), byte(met >> 8)}, From: "issuer", To: fmt.Sprintf("a%04d", n-1), Amount: 1}
 			other := settlement.Transfer{ID: settlement.ID{3, byte(met), byte(met >> 8)}, From: "issuer", To: fmt.Sprintf("b%d", met), Amount: 1}
-			if _, err := l.Post(ctx, []settlement.Transfer{late, other}); err != nil {
+			if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{late, other}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -20,13 +20,16 @@ func TestFullPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lease, _, err := m.store.Load(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	db.SetMaxOpenConns(2)
 	a, err1 := db.Conn(ctx)
 	b, err2 := db.Conn(ctx)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	state := settlement.State{Epoch: 1, Cursor: 3}
 	for name, call := range map[string]func(context.Context) error{
 		"Append": func(ctx context.Context) error {
 			_, err := m.receipts.Append(ctx, []receipt.Receipt{numbered(1)})
@@ -34,12 +37,12 @@ func TestFullPool(t *testing.T) {
 		},
 		"Get": func(ctx context.Context) error { _, err := m.receipts.Get(ctx, numbered(1).Key); return err },
 		"Post": func(ctx context.Context) error {
-			_, err := m.ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a"}})
+			_, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a"}})
 			return err
 		},
 		"Balance": func(ctx context.Context) error { _, err := m.ledger.Balance(ctx, "a"); return err },
-		"Save":    func(ctx context.Context) error { return m.store.Save(ctx, state, nil, nil) },
-		"Acquire": func(ctx context.Context) error { _, err := m.store.Acquire(ctx); return err },
+		"Save":    func(ctx context.Context) error { return m.store.Save(ctx, lease, settlement.Change{}) },
+		"Acquire": func(ctx context.Context) error { _, _, err := m.store.Acquire(ctx); return err },
 	} {
 		short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		if err := call(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -75,7 +78,7 @@ func TestSmallPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1000}}); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1000}}); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup

@@ -23,7 +23,7 @@ type load struct {
 
 func newLoad(ctx context.Context, m *market) (*load, error) {
 	rich := settlement.Transfer{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1 << 40}
-	_, err := m.ledger.Post(ctx, []settlement.Transfer{rich})
+	_, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{rich})
 	return &load{market: m, progress: make(chan struct{}, 1)}, err
 }
 
@@ -45,6 +45,9 @@ func (l *load) run(ctx context.Context) error {
 		_, err = l.engine.Settle(ctx)
 		if errors.Is(err, settlement.ErrFenced) || errors.Is(err, settlement.ErrLedger) {
 			return err
+		}
+		if errors.Is(err, settlement.ErrStandby) { // a write of the state is in doubt
+			err = l.engine.Lead(ctx)
 		}
 		if l.again(ctx, err) {
 			continue

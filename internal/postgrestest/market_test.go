@@ -39,19 +39,33 @@ func prepareMarket(ctx context.Context, db *sql.DB, opts *settlementsql.StoreOpt
 	var e1, e2, e3 error
 	m.receipts, e1 = receiptsql.New(ctx, db, nil)
 	m.store, e2 = settlementsql.NewStore(ctx, db, opts)
-	m.ledger, e3 = settlementsql.NewLedger(ctx, db, &settlementsql.LedgerOptions{Fence: m.store})
+	m.ledger, e3 = settlementsql.NewLedger(ctx, db, nil)
 	return m, errors.Join(e1, e2, e3)
 }
 
 // lead waits for the lease.
 func (m *market) lead(ctx context.Context) (err error) {
-	m.engine, err = settlement.Open(ctx, m.receipts, m.ledger, m.store, &settlement.Options{Interval: 20 * time.Millisecond})
-	if err != nil || m.engine.Mode() == settlement.Real {
-		return err
+	m.engine, err = settlement.Open(ctx, m.receipts, m.ledger, m.store, &settlement.Options{
+		Start: settlement.After(0), Interval: 20 * time.Millisecond,
+	})
+	if err == nil {
+		err = m.engine.Lead(ctx)
 	}
-	if err := m.engine.Arm(ctx, settlement.After(0)); err != nil {
-		return err
-	}
-	_, err = m.engine.Settle(ctx)
 	return err
+}
+
+// acquire waits for the lease.
+func (m *market) acquire(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	for {
+		lease, state, err := m.store.Acquire(ctx)
+		held, ok := errors.AsType[*settlement.HeldError](err)
+		if !ok {
+			return lease, state, err
+		}
+		select {
+		case <-time.After(held.Wait):
+		case <-ctx.Done():
+			return lease, state, ctx.Err()
+		}
+	}
 }

@@ -163,9 +163,9 @@ func sum(rewriters []*rewriter) (n int64) {
 func TestStoreSuiteCatches(t *testing.T) {
 	for name, c := range map[string]struct{ clause, old, new string }{
 		"archive lost":       {"SaveTogether", "AS v\n\t\tON CONFLICT (seq)", "AS v WHERE FALSE\n\t\tON CONFLICT (seq)"},
-		"mode lost":          {"SaveTogether", "mode = $4,", "mode = CASE WHEN $4 = '' THEN '' ELSE 'dry_run' END,"},
+		"mode lost":          {"SaveTogether", "state = $5, mode = $6,", "state = CASE WHEN $5 = '' THEN '' ELSE '' END, mode = CASE WHEN $6 = '' THEN '' ELSE 'dry_run' END,"},
 		"nothing is dropped": {"Archive", "DELETE FROM settlement_failures WHERE", "DELETE FROM settlement_failures WHERE FALSE AND"},
-		"epochs stay":        {"Fenced", "SET epoch = $2,", "SET epoch = $2 - 1,"},
+		"epochs stay":        {"Fenced", "epoch = $14,", "epoch = $14 - 1,"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, prefix := sharedServer(t), newSchema()
@@ -190,10 +190,14 @@ func TestStoreSuiteCatches(t *testing.T) {
 // ledger, checkTakeOver fails.
 func TestTakeOverCatches(t *testing.T) {
 	for name, c := range map[string]struct{ old, new string }{
-		"state without fence":  {"WHERE id = 1 AND epoch = $2 AND revision = $3", "WHERE id = 1 AND $2 = CAST($2 AS BIGINT) AND $3 = CAST($3 AS BIGINT)"},
-		"each without fence":   {"id = 1 AND epoch = $1", "id = 1 AND 0 < CAST($1 AS BIGINT)"},
-		"ledger without fence": {"id = 1 AND epoch = CAST($6 AS BIGINT)", "id = 1 AND 0 < CAST($6 AS BIGINT)"},
-		"lease not looked at":  {"lease_until - clock_timestamp()", "clock_timestamp() - clock_timestamp()"},
+		"state without fence":  {"FROM durable WHERE id = 1 AND epoch = $2 AND holder = $3 AND revision = $4", "FROM durable WHERE id = 1 AND $2 = CAST($2 AS BIGINT) AND $3 = CAST($3 AS TEXT) AND $4 = CAST($4 AS BIGINT)"},
+		"each without fence":   {"epoch = CAST($1 AS BIGINT) AND holder = $2", "0 < CAST($1 AS BIGINT) AND $2 > ''"},
+		"each without holder":  {"AND holder = $2 OR", "AND $2 > '' OR"},
+		"one without fence":    {"epoch = CAST($6 AS BIGINT) AND holder = $10", "0 < CAST($6 AS BIGINT) AND $10 > ''"},
+		"one without holder":   {"AND holder = $10", "AND $10 > ''"},
+		"batch without fence":  {"epoch = CAST($6 AS BIGINT) AND holder = $14", "0 < CAST($6 AS BIGINT) AND $14 > ''"},
+		"batch without holder": {"AND holder = $14", "AND $14 > ''"},
+		"lease not looked at":  {"EXTRACT(EPOCH FROM lease_until) * 1000000", "EXTRACT(EPOCH FROM clock_timestamp()) * 1000000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, schema := sharedServer(t), newSchema()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -40,28 +39,28 @@ func runChild(name string) error {
 		return err
 	}
 	fmt.Println("waits 0")
-	opts := &settlement.Options{Interval: 5 * time.Millisecond, BatchSize: 3}
+	opts := &settlement.Options{Interval: 5 * time.Millisecond, BatchSize: 3, Leading: func(ctx context.Context) error {
+		<-ctx.Done() // as long as this node leads
+		fmt.Println("fenced 0")
+		os.Exit(0)
+		return nil
+	}}
 	e, err := settlement.Open(ctx, m.receipts, m.ledger, sayingStore{m.store}, opts)
 	if err != nil {
 		return err
 	}
-	if err := e.Run(ctx); !errors.Is(err, settlement.ErrFenced) {
-		return err
-	}
-	fmt.Println("fenced 0")
-	os.Exit(0)
-	return nil
+	return e.Run(ctx)
 }
 
 // sayingStore says which epoch it got.
 type sayingStore struct{ *settlementsql.Store }
 
-func (s sayingStore) Acquire(ctx context.Context) (settlement.State, error) {
-	state, err := s.Store.Acquire(ctx)
+func (s sayingStore) Acquire(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	lease, state, err := s.Store.Acquire(ctx)
 	if err == nil {
-		fmt.Println("leads", state.Epoch)
+		fmt.Println("leads", lease.Epoch)
 	}
-	return state, err
+	return lease, state, err
 }
 
 // node is a child process.
@@ -115,10 +114,10 @@ func TestTwoNodes(t *testing.T) {
 	db := openDB(t, s, schema)
 	m, err := openMarket(ctx, db, &settlementsql.StoreOptions{Lease: processLease})
 	if err == nil {
-		_, err = m.ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1 << 40}})
+		_, err = m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1 << 40}})
 	}
 	if err == nil {
-		err = m.store.Release(ctx) // the nodes find an engine that is Real
+		err = m.engine.Resign(ctx) // the nodes find an engine that is Real
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -84,15 +84,15 @@ func TestAnswerOfCommitLost(t *testing.T) {
 		{ID: settlement.ID{2}, From: "issuer", To: "provider", Amount: 10},
 	}
 	next.set(loseAnswer)
-	if results, err := m.ledger.Post(ctx, issue); !errors.Is(err, settlement.ErrUnknown) || len(results) != 0 {
+	if results, err := m.ledger.Post(ctx, settlement.Lease{}, issue); !errors.Is(err, settlement.ErrUnknown) || len(results) != 0 {
 		t.Fatalf("Post whose answer was lost: %v, %v", results, err)
 	}
-	if results, err := m.ledger.Post(ctx, issue); err != nil || results[0] != settlement.Duplicate {
+	if results, err := m.ledger.Post(ctx, settlement.Lease{}, issue); err != nil || results[0] != settlement.Duplicate {
 		t.Fatalf("Post again: %v, %v", results, err)
 	}
 
 	// The engine resolves it by itself.
-	state, err := m.store.Acquire(ctx)
+	lease, state, err := m.store.Acquire(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,19 +100,24 @@ func TestAnswerOfCommitLost(t *testing.T) {
 		state.Failed++
 		failure := settlement.Failure{Seq: state.Failed, Receipt: numbered(int(state.Failed)), Reason: settlement.ReasonInsufficient, At: issued}
 		next.set(f)
-		if err := m.store.Save(ctx, state, []settlement.Failure{failure}, nil); err != nil {
+		if err := m.store.Save(ctx, lease, settlement.Change{State: state, Put: []settlement.Failure{failure}}); err != nil {
 			t.Fatalf("Save: %v", err)
 		}
 		if next.next.Load() != int32(pass) {
 			t.Fatal("nothing was lost")
 		}
-		if _, err := m.store.Failure(ctx, state.Failed); err != nil {
-			t.Fatal(err)
+		for f, err := range m.store.Failures(ctx, state.Failed) {
+			if err != nil || f.Seq != state.Failed {
+				t.Fatalf("%+v, %v", f, err)
+			}
 		}
 	}
 	next.set(loseAnswer)
-	again, err := m.store.Acquire(ctx)
-	if state.Epoch = again.Epoch; err != nil || again != state {
+	if _, _, err := m.store.Acquire(ctx); !errors.Is(err, settlement.ErrUnknown) {
+		t.Fatalf("Acquire whose answer was lost: %v", err)
+	}
+	_, again, err := m.store.Acquire(ctx)
+	if err != nil || again != state {
 		t.Fatalf("Acquire: %+v, %v, want %+v", again, err, state)
 	}
 }
@@ -129,34 +134,34 @@ func TestAnswerOfStatementLost(t *testing.T) {
 		return []settlement.Transfer{{ID: settlement.ID{1, byte(i)}, From: "issuer", To: "buyer", Amount: 1}}
 	}
 	for i := range 3 { // and the statement is prepared
-		if _, err := m.ledger.Post(ctx, transfer(i)); err != nil {
+		if _, err := m.ledger.Post(ctx, settlement.Lease{}, transfer(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	next.set(loseAnswer)
-	if results, err := m.ledger.Post(ctx, transfer(7)); !errors.Is(err, settlement.ErrUnknown) || len(results) != 0 {
+	if results, err := m.ledger.Post(ctx, settlement.Lease{}, transfer(7)); !errors.Is(err, settlement.ErrUnknown) || len(results) != 0 {
 		t.Fatalf("Post whose answer was lost: %v, %v", results, err)
 	}
-	if results, err := m.ledger.Post(ctx, transfer(7)); err != nil || results[0] != settlement.Duplicate {
+	if results, err := m.ledger.Post(ctx, settlement.Lease{}, transfer(7)); err != nil || results[0] != settlement.Duplicate {
 		t.Fatalf("Post again: %v, %v", results, err)
 	}
-	state, err := m.store.Acquire(ctx)
+	lease, state, err := m.store.Acquire(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		state.Cursor++
-		if err := m.store.Save(ctx, state, nil, nil); err != nil {
+		if err := m.store.Save(ctx, lease, settlement.Change{State: state}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	state.Cursor = 99
 	next.set(loseAnswer)
-	if err := m.store.Save(ctx, state, nil, nil); err != nil {
+	if err := m.store.Save(ctx, lease, settlement.Change{State: state}); err != nil {
 		t.Fatal(err)
 	}
-	again, err := m.store.Acquire(ctx)
-	if state.Epoch = again.Epoch; err != nil || again != state {
+	_, again, err := m.store.Acquire(ctx)
+	if err != nil || again != state {
 		t.Fatalf("Acquire: %+v, %v, want %+v", again, err, state)
 	}
 }
@@ -197,9 +202,9 @@ func TestCourierAnswerLost(t *testing.T) {
 // from taking over for no longer than a lease.
 func TestPausedInTransaction(t *testing.T) {
 	ctx := t.Context()
-	const lease = 300 * time.Millisecond
+	const term = 300 * time.Millisecond
 	db, next := behindProxy(t, isCommit)
-	first, err := openMarket(ctx, db, &settlementsql.StoreOptions{Lease: lease})
+	first, err := openMarket(ctx, db, &settlementsql.StoreOptions{Lease: term})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,23 +212,28 @@ func TestPausedInTransaction(t *testing.T) {
 	if err := db.QueryRow(`SELECT current_schema()`).Scan(&schema); err != nil {
 		t.Fatal(err)
 	}
-	second, err := prepareMarket(ctx, openDB(t, sharedServer(t), schema), &settlementsql.StoreOptions{Lease: lease})
+	second, err := prepareMarket(ctx, openDB(t, sharedServer(t), schema), &settlementsql.StoreOptions{Lease: term})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, _, err := first.store.Load(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	next.set(freeze)
 	posted := make(chan error, 1)
 	go func() {
-		_, err := first.ledger.Post(ctx, []settlement.Transfer{
+		_, err := first.ledger.Post(ctx, lease, []settlement.Transfer{
 			{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 10},
 			{ID: settlement.ID{2}, From: "issuer", To: "provider", Amount: 10},
 		})
+
 		posted <- err
 	}()
 	<-next.sprung
-	limit, cancel := context.WithTimeout(ctx, 20*lease)
+	limit, cancel := context.WithTimeout(ctx, 20*term)
 	defer cancel()
-	if _, err := second.store.Acquire(limit); err != nil {
+	if _, _, err := second.acquire(limit); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-posted; err == nil {

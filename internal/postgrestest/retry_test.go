@@ -65,7 +65,7 @@ func TestSerializationFailureIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, to := range []string{"a", "b"} {
-		if _, err := l.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1, byte(i)}, From: "issuer", To: to, Amount: 1000}}); err != nil {
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1, byte(i)}, From: "issuer", To: to, Amount: 1000}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestSerializationFailureIsTriedAgain(t *testing.T) {
 	for caller := range 3 {
 		wg.Go(func() {
 			for i := range 30 {
-				if _, err := l.Post(ctx, []settlement.Transfer{{ID: settlement.ID{2, byte(caller), byte(i)}, From: "a", To: "b", Amount: 1}}); err != nil {
+				if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{2, byte(caller), byte(i)}, From: "a", To: "b", Amount: 1}}); err != nil {
 					t.Errorf("caller %d, %d: %v", caller, i, err)
 				}
 			}

@@ -135,14 +135,14 @@ func (e *exerciser) ledger(ctx context.Context) error {
 		id := settlement.ID{8, byte(i), byte(i >> 8)}
 		ts = append(ts, settlement.Transfer{ID: id, From: "issuer", To: fmt.Sprintf("account-%d", i), Amount: 1})
 	}
-	_, err1 := e.market.ledger.Post(ctx, ts)
-	_, err2 := e.market.ledger.Post(ctx, ts) // each of them is looked at
+	_, err1 := e.market.ledger.Post(ctx, settlement.Lease{}, ts)
+	_, err2 := e.market.ledger.Post(ctx, settlement.Lease{}, ts) // each of them is looked at
 	_, err3 := e.engine.Settle(ctx)
 	return errors.Join(err1, err2, err3)
 }
 
 func (e *exerciser) state(ctx context.Context) error {
-	state, err := e.store.Acquire(ctx)
+	lease, state, err := e.store.Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -150,8 +150,11 @@ func (e *exerciser) state(ctx context.Context) error {
 	for i := range put {
 		put[i] = failed(i + 1)
 	}
-	return errors.Join(e.store.Save(ctx, state, put, nil), e.store.Save(ctx, state, nil, []uint64{1 << 40}),
-		e.store.Save(ctx, state, nil, nil), e.store.Advance(ctx, state))
+	return errors.Join(
+		e.store.Save(ctx, lease, settlement.Change{State: state, Put: put}),
+		e.store.Save(ctx, lease, settlement.Change{State: state, Drop: []uint64{1 << 40}}),
+		e.store.Save(ctx, lease, settlement.Change{State: state}),
+		e.store.Advance(ctx, lease, state))
 }
 
 func (e *exerciser) courier(ctx context.Context) error {
@@ -185,20 +188,26 @@ func (e *exerciser) calls(ctx context.Context) error {
 		{"Append", func() error { _, err := r.Append(ctx, []receipt.Receipt{numbered(i), numbered(1)}); return err }},
 		{"Get", func() error { _, err := r.Get(ctx, numbered(i).Key); return err }},
 		{"Post", func() error {
-			return posted(l.Post(ctx, []settlement.Transfer{{ID: id(1), From: "buyer", To: "account-1", Amount: 1}}))
+			return posted(l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: id(1), From: "buyer", To: "account-1", Amount: 1}}))
 		}},
 		{"Post of two", func() error {
-			return posted(l.Post(ctx, []settlement.Transfer{
+			return posted(l.Post(ctx, settlement.Lease{}, []settlement.Transfer{
 				{ID: id(2), From: "buyer", To: "account-1", Amount: 1}, {ID: id(3), From: "account-1", To: "buyer", Amount: 1},
 			}))
 		}},
 		{"Post again", func() error {
-			return posted(l.Post(ctx, []settlement.Transfer{{ID: id(1), From: "buyer", To: "account-1", Amount: 1}}))
+			return posted(l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: id(1), From: "buyer", To: "account-1", Amount: 1}}))
 		}},
 		{"Balance", func() error { _, err := l.Balance(ctx, "buyer"); return err }},
 		{"Transfer", func() error { _, _, err := l.Transfer(ctx, id(1)); return err }},
 		{"Check", func() error { return l.Check(ctx) }},
-		{"Failure", func() error { _, err := st.Failure(ctx, 2); return err }},
+		{"Load", func() error { _, _, err := st.Load(ctx); return err }},
+		{"Failures", func() error {
+			for _, err := range st.Failures(ctx, 2) {
+				return err
+			}
+			return settlement.ErrNotArchived
+		}},
 		{"courier.Get", func() error { _, err := b.Get(ctx, sent.ID); return err }},
 		{"courier.Count", func() error { _, err := b.Count(ctx); return err }},
 		{"courier.Needs", func() error { _, err := b.Needs(ctx, sent.Bundle); return err }},
@@ -246,7 +255,7 @@ func (e *exerciser) loops(ctx context.Context) error {
 			return nil
 		}},
 		{"Failures", func(body func() error) error {
-			for _, err := range e.store.Failures(ctx) {
+			for _, err := range e.store.Failures(ctx, 0) {
 				if err := errors.Join(err, body()); err != nil {
 					return err
 				}
@@ -290,7 +299,7 @@ func TestWaitsInSpiteOfTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.ledger.Post(ctx, []settlement.Transfer{issue(0, "a"), issue(1, "b")}); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(0, "a"), issue(1, "b")}); err != nil {
 		t.Fatal(err)
 	}
 	db, err := connect(s.URL(schema) + "&statement_timeout=5&lock_timeout=5&idle_in_transaction_session_timeout=500")
@@ -318,8 +327,10 @@ func TestWaitsInSpiteOfTimeouts(t *testing.T) {
 	}
 	calls := []func() error{
 		func() error { _, err := r.Append(ctx, []receipt.Receipt{numbered(1)}); return err },
-		func() error { return posted(l.Post(ctx, []settlement.Transfer{issue(2, "a")})) },
-		func() error { return posted(l.Post(ctx, []settlement.Transfer{issue(3, "a"), issue(4, "b")})) },
+		func() error { return posted(l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(2, "a")})) },
+		func() error {
+			return posted(l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(3, "a"), issue(4, "b")}))
+		},
 		func() error {
 			_, err := c.Append(ctx, courier.Receipt{ID: courier.ID{1}, Sender: "a", SentAt: issued})
 			return err

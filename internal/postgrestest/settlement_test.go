@@ -1,8 +1,8 @@
 package postgrestest
 
 import (
-	"context"
 	"database/sql"
+	"errors"
 	"testing"
 
 	"github.com/computemarket/computemarket/settlement"
@@ -11,7 +11,7 @@ import (
 )
 
 // closingLedger closes its pool with it, as the suite wants; so does
-// closingStore, which gives up its lease first.
+// closingStore, which lets go of its lease first, as time would.
 type closingLedger struct {
 	*settlementsql.Ledger
 	db *sql.DB
@@ -25,7 +25,7 @@ type closingStore struct {
 }
 
 func (c closingStore) Close() error {
-	if err := c.Release(context.Background()); err != nil {
+	if _, err := c.db.Exec(`UPDATE settlement_state SET lease_until = clock_timestamp()`); err != nil {
 		return err
 	}
 	return c.db.Close()
@@ -67,3 +67,18 @@ func settlementStores(t *testing.T, connections int) settlementtest.Open[settlem
 func TestLedgerSuite(t *testing.T) { settlementtest.RunLedger(t, ledgers(t, 0)) }
 
 func TestStoreSuite(t *testing.T) { settlementtest.RunStore(t, settlementStores(t, 0)) }
+
+func TestFenceSuite(t *testing.T) {
+	s, prefix := sharedServer(t), newSchema()
+	settlementtest.RunFence(t, func(name string) (b settlementtest.Books, err error) {
+		db, err := migrated(t, s, schemaOf(prefix, name))
+		if err != nil {
+			return b, err
+		}
+		var e1, e2 error
+		b.Ledger, e1 = settlementsql.NewLedger(t.Context(), db, nil)
+		b.Store, e2 = settlementsql.NewStore(t.Context(), db, nil)
+		b.Done = db.Close
+		return b, errors.Join(e1, e2)
+	})
+}

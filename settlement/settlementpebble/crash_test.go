@@ -73,6 +73,9 @@ func (m *market) open(ctx context.Context, seed uint64) (err error) {
 	m.engine, err = settlement.Open(ctx, m.receipts, m.ledger, m.store, &settlement.Options{
 		Policy: settlement.FailurePolicy(seed % 2), BatchSize: 5,
 	})
+	if err == nil {
+		err = m.engine.Lead(ctx)
+	}
 	return err
 }
 
@@ -85,7 +88,7 @@ func (m *market) step(ctx context.Context, seed uint64, i int) error {
 	rng := rand.New(rand.NewPCG(seed, uint64(i)))
 	switch {
 	case i%4 == 0:
-		_, err := m.ledger.Post(ctx, []settlement.Transfer{issueFor(seed, i)})
+		_, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issueFor(seed, i)})
 		return err
 	case i%4 == 1 || rng.IntN(3) == 0:
 		_, err := m.receipts.Append(ctx, appendedAt(seed, i))
@@ -195,7 +198,7 @@ func (m *market) settled(ctx context.Context, r *receipt.Receipt) (bool, error) 
 	probe := settlement.TransferFor(r)
 	probe.Tag = "probe"
 	probe.From, probe.Amount = "nobody", 1
-	_, err := m.ledger.Post(ctx, []settlement.Transfer{probe})
+	_, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{probe})
 	switch {
 	case errors.Is(err, settlement.ErrConflict):
 		return true, nil
@@ -211,12 +214,12 @@ func (m *market) consistent(ctx context.Context, seed uint64) error {
 	if err := settlementtest.Conserved(ctx, m.ledger); err != nil {
 		return err
 	}
-	state, err := m.store.Acquire(ctx)
+	_, state, err := m.store.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	archived := map[uint64]bool{}
-	for f, err := range m.store.Failures(ctx) {
+	for f, err := range m.store.Failures(ctx, 0) {
 		if err != nil {
 			return err
 		}
@@ -261,7 +264,7 @@ func (m *market) finish(ctx context.Context, seed uint64) error {
 		}
 	}
 	top := settlement.Transfer{ID: settlement.ID{9}, From: "issuer", To: "poor", Amount: 1000}
-	if _, err := m.ledger.Post(ctx, []settlement.Transfer{top}); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{top}); err != nil {
 		return err
 	}
 	if m.engine.Mode() == settlement.DryRun {
@@ -335,17 +338,17 @@ func TestStoreCrash(t *testing.T) {
 			return err
 		}
 		defer db.Close()
-		st, err := s.Acquire(ctx)
+		lease, st, err := s.Acquire(ctx)
 		if err != nil {
 			return err
 		}
 		for st.Cursor = 1; st.Cursor <= 30; st.Cursor++ {
 			st.Mode = settlement.Armed
-			if err := s.Advance(ctx, st); err != nil {
+			if err := s.Advance(ctx, lease, st); err != nil {
 				return err
 			}
 			st.Mode = settlement.DryRun
-			if err := s.Save(ctx, st, []settlement.Failure{{Seq: st.Cursor}}, nil); err != nil {
+			if err := s.Save(ctx, lease, settlement.Change{State: st, Put: []settlement.Failure{{Seq: st.Cursor}}}); err != nil {
 				return err
 			}
 			ack()
@@ -357,12 +360,12 @@ func TestStoreCrash(t *testing.T) {
 			return err
 		}
 		defer db.Close()
-		st, err := s.Acquire(ctx)
+		_, st, err := s.Acquire(ctx)
 		if err != nil {
 			return err
 		}
 		archived := 0
-		for _, err := range s.Failures(ctx) {
+		for _, err := range s.Failures(ctx, 0) {
 			if err != nil {
 				return err
 			}
@@ -385,19 +388,19 @@ type cursorFirst struct {
 	m *market
 }
 
-func (c cursorFirst) Post(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+func (c cursorFirst) Post(ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
 	if len(ts) > 0 && ts[0].From != "issuer" && c.m.engine != nil {
 		if last, err := c.m.receipts.Get(ctx, receipt.Key(ts[len(ts)-1].ID)); err == nil {
 			if s, ok := c.m.store.(*recording); ok {
 				st := s.last
 				st.Cursor = max(st.Cursor, last.Seq)
-				if err := s.Store.Save(ctx, st, nil, nil); err != nil {
+				if err := s.Store.Save(ctx, lease, settlement.Change{State: st}); err != nil {
 					return nil, err
 				}
 			}
 		}
 	}
-	return c.Ledger.Post(ctx, ts)
+	return c.Ledger.Post(ctx, lease, ts)
 }
 
 // recording remembers the state.
@@ -406,30 +409,32 @@ type recording struct {
 	last settlement.State
 }
 
-func (r *recording) Acquire(ctx context.Context) (settlement.State, error) {
-	st, err := r.Store.Acquire(ctx)
+func (r *recording) Acquire(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	lease, st, err := r.Store.Acquire(ctx)
 	r.last = st
-	return st, err
+	return lease, st, err
 }
 
-func (r *recording) Save(ctx context.Context, st settlement.State, put []settlement.Failure, drop []uint64) error {
-	r.last = st
-	return r.Store.Save(ctx, st, put, drop)
+func (r *recording) Save(ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+	r.last = c.State
+	return r.Store.Save(ctx, lease, c)
 }
 
-func (r *recording) Advance(ctx context.Context, st settlement.State) error {
+func (r *recording) Advance(ctx context.Context, lease settlement.Lease, st settlement.State) error {
 	r.last = st
-	return r.Store.Advance(ctx, st)
+	return r.Store.Advance(ctx, lease, st)
 }
 
 // archiveApart writes the archive after the mode.
 type archiveApart struct{ settlement.Store }
 
-func (a archiveApart) Save(ctx context.Context, st settlement.State, put []settlement.Failure, drop []uint64) error {
-	if err := a.Store.Save(ctx, st, nil, drop); err != nil || len(put) == 0 {
+func (a archiveApart) Save(ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+	put := c.Put
+	c.Put = nil
+	if err := a.Store.Save(ctx, lease, c); err != nil || len(put) == 0 {
 		return err
 	}
-	return a.Store.Save(ctx, st, put, nil)
+	return a.Store.Save(ctx, lease, settlement.Change{State: c.State, Put: put})
 }
 
 // promoteLost takes a promoted receipt for a duplicate.

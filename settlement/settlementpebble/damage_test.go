@@ -65,7 +65,7 @@ func TestReadFailsInACommit(t *testing.T) {
 	for i := range 1000 {
 		ts = append(ts, settlement.Transfer{ID: settlement.ID{1, byte(i), byte(i >> 8)}, From: "issuer", To: far(i), Amount: 10})
 	}
-	if _, err := l.Post(ctx, ts); err != nil {
+	if _, err := l.Post(ctx, settlement.Lease{}, ts); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -74,17 +74,17 @@ func TestReadFailsInACommit(t *testing.T) {
 	db, l = open()
 	defer db.Close()
 	first := settlement.Transfer{ID: settlement.ID{2}, From: far(0), To: far(1), Amount: 3}
-	if _, err := l.Post(ctx, []settlement.Transfer{first}); err != nil {
+	if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{first}); err != nil {
 		t.Fatal(err)
 	}
 	again, away := first, first
 	again.ID, away.ID, away.From = settlement.ID{3}, settlement.ID{4}, far(700)
 	disk.fail.Store(true)
-	if got, err := l.Post(ctx, []settlement.Transfer{again, away}); !errors.Is(err, errDisk) || len(got) > 0 {
+	if got, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{again, away}); !errors.Is(err, errDisk) || len(got) > 0 {
 		t.Fatalf("%v, %v, want no result and the disk's error", got, err)
 	}
 	disk.fail.Store(false)
-	if got, err := l.Post(ctx, []settlement.Transfer{again, away}); err != nil || got[0] != settlement.Applied || got[1] != settlement.Applied {
+	if got, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{again, away}); err != nil || got[0] != settlement.Applied || got[1] != settlement.Applied {
 		t.Errorf("once the disk can be read: %v, %v", got, err)
 	}
 	for i, want := range map[int]uint64{0: 4, 1: 19, 700: 7} {
@@ -116,7 +116,7 @@ func TestCloseWithinIterations(t *testing.T) {
 		if o.ledger, err = settlementpebble.NewLedger(o.db, nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.ledger.Post(ctx, []settlement.Transfer{
+		if _, err := o.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{
 			{ID: settlement.ID{1}, From: "issuer", To: "a", Amount: 1},
 			{ID: settlement.ID{2}, From: "issuer", To: "b", Amount: 1},
 		}); err != nil {
@@ -172,7 +172,7 @@ func TestCloseAmongCalls(t *testing.T) {
 				if acked[c] == 3 {
 					running <- true
 				}
-				if _, err := l.Post(ctx, []settlement.Transfer{transfer(c, acked[c])}); ended(err) {
+				if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{transfer(c, acked[c])}); ended(err) {
 					return
 				}
 			}
@@ -223,7 +223,7 @@ func TestWithoutWhatIsNeeded(t *testing.T) {
 		t.Errorf("OpenDB: %v, want ErrOptions", err)
 	}
 	var l settlementpebble.Ledger
-	_, perr := l.Post(ctx, []settlement.Transfer{{}})
+	_, perr := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{}})
 	_, berr := l.Balance(ctx, "a")
 	_, _, terr := l.Transfer(ctx, settlement.ID{})
 	errs := []error{perr, berr, terr, l.Check(ctx)}

@@ -39,15 +39,15 @@ func issue(i int, to string, amount uint64) settlement.Transfer {
 func TestPanicInACommit(t *testing.T) {
 	ctx := t.Context()
 	_, l := openInside(t)
-	if _, err := l.Post(ctx, []settlement.Transfer{issue(1, "a", 5)}); err != nil {
+	if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(1, "a", 5)}); err != nil {
 		t.Fatal(err)
 	}
 	l.work.ids = nil // the first transfer of the next commit panics, with its balances moved
-	results, err := l.Post(ctx, []settlement.Transfer{issue(2, "a", 7), issue(3, "b", 1)})
+	results, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(2, "a", 7), issue(3, "b", 1)})
 	if _, ok := errors.AsType[*callback.Panic](err); !ok || !errors.Is(err, settlement.ErrUnknown) || len(results) > 0 {
 		t.Errorf("%v, %v, want ErrUnknown and the panic", results, err)
 	}
-	results, err = l.Post(ctx, []settlement.Transfer{issue(2, "a", 7)})
+	results, err = l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(2, "a", 7)})
 	if err != nil || results[0] != settlement.Applied {
 		t.Errorf("afterwards: %v, %v", results, err)
 	}
@@ -70,7 +70,7 @@ func TestBalancesInMemoryAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := l.Post(ctx, []settlement.Transfer{issue(i, "a", 1)}); err != nil {
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(i, "a", 1)}); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(l.work.balances); n > maxCached {
@@ -122,7 +122,7 @@ func TestKeepsNothingOfTheCaller(t *testing.T) {
 		ts[i] = issue(i, fmt.Sprint("account ", i), 5)
 	}
 	ts[99] = settlement.Transfer{ID: settlement.ID{9}, From: "nobody", To: "a", Amount: 1}
-	if _, err := l.Post(t.Context(), ts); !errors.Is(err, settlement.ErrInsufficient) {
+	if _, err := l.Post(t.Context(), settlement.Lease{}, ts); !errors.Is(err, settlement.ErrInsufficient) {
 		t.Fatal(err)
 	}
 	gone := weak.Make(&ts[0])

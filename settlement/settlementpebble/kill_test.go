@@ -53,7 +53,7 @@ func openOnDisk(ctx context.Context, dir string) (*market, error) {
 		return nil, err
 	}
 	issue := settlement.Transfer{ID: settlement.ID{1}, From: "issuer", To: "buyer", Amount: 1 << 40}
-	if _, err := m.ledger.Post(ctx, []settlement.Transfer{issue}); err != nil {
+	if _, err := m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue}); err != nil {
 		return nil, err
 	}
 	if err := m.open(ctx, 0); err != nil {

@@ -3,7 +3,6 @@ package settlementpebble
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -35,6 +34,7 @@ type LedgerOptions struct {
 // [NewLedger] makes it.
 type Ledger struct {
 	db     *DB
+	fence  *fence
 	issuer string
 	log    *slog.Logger
 	posts  *group.Group[*post]
@@ -68,7 +68,7 @@ func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
 	if err := (&settlement.Transfer{From: o.Issuer, To: o.Issuer + "."}).Validate(); err != nil {
 		return nil, fmt.Errorf("the issuer's name: %w", err)
 	}
-	l := &Ledger{db: db, issuer: o.Issuer, log: o.Logger}
+	l := &Ledger{db: db, fence: fenceOf(db), issuer: o.Issuer, log: o.Logger}
 	l.work.reset()
 	l.posts = group.New(maxGroup, (*post).weight, l.commit)
 	if err := db.ClaimFrom(ledgerNamespace, 1, ledgerSchema, l.upgrade); err != nil {
@@ -289,18 +289,4 @@ func (l *Ledger) checkBalances(ctx context.Context) error {
 		return fmt.Errorf("%w: the balances add up to %d, %d are outstanding", settlement.ErrCorrupt, sum, outstanding)
 	}
 	return nil
-}
-
-// isRefusal reports whether a transfer failed by itself; any other error fails
-// the commit.
-func isRefusal(err error) bool {
-	for _, refusal := range []error{
-		settlement.ErrInsufficient, settlement.ErrOverflow, settlement.ErrConflict,
-		settlement.ErrCorrupt, settlement.ErrInvalid,
-	} {
-		if errors.Is(err, refusal) {
-			return true
-		}
-	}
-	return false
 }

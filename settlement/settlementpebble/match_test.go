@@ -90,18 +90,18 @@ func live(t *testing.T, disk *vfs.MemFS, orders []match.Order, final map[receipt
 			ID: settlement.ID{1, byte(i)}, From: ledger.Issuer(), To: fmt.Sprint("buyer-", i), Amount: funds,
 		})
 	}
-	if _, err := ledger.Post(ctx, issue); err != nil { // a duplicate from the second life on
+	if _, err := ledger.Post(ctx, settlement.Lease{}, issue); err != nil { // a duplicate from the second life on
 		t.Fatal(err)
 	}
 	engine, err := settlement.Open(ctx, log, ledger, store, &settlement.Options{BatchSize: 5})
+	if err == nil {
+		err = engine.Lead(ctx)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	if real && engine.Mode() == settlement.DryRun {
 		if err := engine.Arm(ctx, settlement.After(0)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := engine.Settle(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -210,6 +210,9 @@ func records(t *testing.T, log receipt.Store) map[receipt.Key]receipt.Record {
 // paidOnce settles what is owed and compares orders, receipts and balances.
 func paidOnce(t *testing.T, orders []match.Order, log receipt.Store, ledger *settlementpebble.Ledger, engine *settlement.Engine, final map[receipt.Key]bool) {
 	ctx := t.Context()
+	if err := engine.Lead(ctx); err != nil { // again: Run has resigned
+		t.Fatal(err)
+	}
 	if _, err := engine.Settle(ctx); err != nil {
 		t.Fatal(err)
 	}

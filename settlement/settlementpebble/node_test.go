@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,9 @@ func TestRestartIsIdempotent(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.engine, err = settlement.Open(ctx, m.receipts, m.ledger, m.store, &settlement.Options{Metrics: metrics})
+			if err == nil {
+				err = m.engine.Lead(ctx)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +140,7 @@ func TestBitFlips(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.Post(ctx, []settlement.Transfer{
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{
 			move(1, "issuer", "a", 100), moved, move(3, "issuer", "c", 5),
 		}); err != nil {
 			t.Fatal(err)
@@ -155,11 +159,11 @@ func TestBitFlips(t *testing.T) {
 			"to the damaged account":   move(5, "b", "a", 1),
 			"the damaged transfer":     moved,
 		} {
-			if r, err := l.Post(ctx, []settlement.Transfer{ts}); !errors.Is(err, settlement.ErrCorrupt) {
+			if r, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{ts}); !errors.Is(err, settlement.ErrCorrupt) {
 				t.Errorf("bit %d: %s: %v, %v, want ErrCorrupt", bit, what, r, err)
 			}
 		}
-		if _, err := l.Post(ctx, []settlement.Transfer{move(6, "b", "c", 1)}); err != nil {
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{move(6, "b", "c", 1)}); err != nil {
 			t.Errorf("bit %d: between sound accounts: %v", bit, err)
 		}
 		db.Close()
@@ -178,7 +182,7 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a", Amount: 7}}); err != nil {
+	if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a", Amount: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	b := db.Batch()
@@ -205,23 +209,30 @@ func TestDamagedState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := s.Acquire(ctx)
+	lease, st, err := s.Acquire(ctx)
 	if err == nil {
-		err = s.Save(ctx, st, []settlement.Failure{{Seq: 1}, {Seq: 2}}, nil)
+		err = s.Save(ctx, lease, settlement.Change{State: st, Put: []settlement.Failure{{Seq: 1}, {Seq: 2}, {Seq: 3}}})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	flip(t, db, binary.BigEndian.AppendUint64([]byte("sf"), 1), 77)
-	if _, err := s.Failure(ctx, 1); !errors.Is(err, settlement.ErrCorrupt) {
-		t.Errorf("Failure: %v, want ErrCorrupt", err)
+	flip(t, db, binary.BigEndian.AppendUint64([]byte("sf"), 2), 77)
+	var sound []uint64
+	var last error
+	for f, err := range s.Failures(ctx, 0) {
+		if last = err; err == nil {
+			sound = append(sound, f.Seq)
+		}
 	}
-	if _, err := s.Failure(ctx, 2); err != nil {
-		t.Errorf("the sound failure: %v", err)
+	if !slices.Equal(sound, []uint64{1, 3}) || !errors.Is(last, settlement.ErrCorrupt) {
+		t.Errorf("Failures: %v, %v, want the sound ones and ErrCorrupt", sound, last)
 	}
 	flip(t, db, []byte("ss"), 5)
-	if _, err := s.Acquire(ctx); !errors.Is(err, settlement.ErrCorrupt) {
+	if _, _, err := s.Acquire(ctx); !errors.Is(err, settlement.ErrCorrupt) {
 		t.Errorf("Acquire: %v, want ErrCorrupt", err)
+	}
+	if _, _, err := s.Load(ctx); !errors.Is(err, settlement.ErrCorrupt) {
+		t.Errorf("Load: %v, want ErrCorrupt", err)
 	}
 }
 
@@ -255,9 +266,9 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"post": func(t *rapid.T) {
 				ts := rapid.SliceOfN(draw, 0, 6).Draw(t, "transfers")
-				got, gerr := l.Post(ctx, ts)
-				want, werr := model.Post(ctx, ts)
-				if fmt.Sprint(got) != fmt.Sprint(want) || !errors.Is(gerr, werr) || (gerr == nil) != (werr == nil) {
+				got, gerr := l.Post(ctx, settlement.Lease{}, ts)
+				want, werr := model.Post(ctx, settlement.Lease{}, ts)
+				if fmt.Sprint(got) != fmt.Sprint(want) || fmt.Sprint(gerr) != fmt.Sprint(werr) {
 					t.Fatalf("Post: %v, %v; want %v, %v", got, gerr, want, werr)
 				}
 			},
@@ -336,14 +347,17 @@ func Example() {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		panic(err)
 	}
-	engine, err := settlement.Open(ctx, receipts, ledger, state, nil)
+	// Real from the first receipt; a later start finds the engine as it was left.
+	engine, err := settlement.Open(ctx, receipts, ledger, state, &settlement.Options{Start: settlement.After(0)})
 	if err != nil {
 		panic(err)
 	}
+	if err := engine.Lead(ctx); err != nil {
+		panic(err)
+	}
 
-	ledger.Post(ctx, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 1000}})
+	ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: ledger.Issuer(), To: "alice", Amount: 1000}})
 	receipts.Append(ctx, []receipt.Receipt{receipt.New("job-7", "alice", "bob", 250, issued)})
-	engine.Arm(ctx, settlement.After(0))
 	pass, err := engine.Settle(ctx)
 	fmt.Println(pass.Applied, err)
 	status, err := engine.Status(ctx, "alice", "bob")
@@ -384,20 +398,25 @@ func TestOneOfEach(t *testing.T) {
 		if _, err := r.Append(ctx, []receipt.Receipt{killed(1)}); !errors.Is(err, receipt.ErrClosed) {
 			t.Errorf("Append: %v, want ErrClosed", err)
 		}
-		if _, err := l.Post(ctx, nil); err != nil {
+		if _, err := l.Post(ctx, settlement.Lease{}, nil); err != nil {
 			t.Errorf("Post of nothing: %v", err)
 		}
-		if _, err := l.Post(ctx, []settlement.Transfer{issueFor(1, 1)}); !errors.Is(err, settlement.ErrClosed) {
+		if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{issueFor(1, 1)}); !errors.Is(err, settlement.ErrClosed) {
 			t.Errorf("Post: %v, want ErrClosed", err)
 		}
 		if _, err := l.Balance(ctx, "a"); !errors.Is(err, settlement.ErrClosed) {
 			t.Errorf("Balance: %v, want ErrClosed", err)
 		}
-		if _, err := s.Acquire(ctx); !errors.Is(err, settlement.ErrClosed) {
+		if _, _, err := s.Acquire(ctx); !errors.Is(err, settlement.ErrClosed) {
 			t.Errorf("Acquire: %v, want ErrClosed", err)
 		}
-		if _, err := s.Failure(ctx, 1); !errors.Is(err, settlement.ErrClosed) {
-			t.Errorf("Failure: %v, want ErrClosed", err)
+		if _, _, err := s.Load(ctx); !errors.Is(err, settlement.ErrClosed) {
+			t.Errorf("Load: %v, want ErrClosed", err)
+		}
+		for _, err := range s.Failures(ctx, 0) {
+			if !errors.Is(err, settlement.ErrClosed) {
+				t.Errorf("Failures: %v, want ErrClosed", err)
+			}
 		}
 	}
 }

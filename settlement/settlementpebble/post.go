@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -25,6 +23,7 @@ const (
 
 // post is one call of Post, or a part of a long one.
 type post struct {
+	lease     settlement.Lease
 	transfers []settlement.Transfer
 	results   []settlement.Result
 	err       error
@@ -57,13 +56,13 @@ func (w *work) reset() {
 }
 
 // Post implements settlement.Ledger.
-func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+func (l *Ledger) Post(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer) ([]settlement.Result, error) {
 	if l.db == nil {
 		return nil, l.usable(ctx)
 	}
 	results := make([]settlement.Result, 0, len(transfers))
 	for part := range slices.Chunk(transfers, maxGroup) {
-		p := &post{transfers: part, results: results}
+		p := &post{lease: lease, transfers: part, results: results}
 		if err := l.posts.Do(ctx, p); err != nil {
 			return results, sentinels.Translate(err)
 		}
@@ -78,6 +77,8 @@ func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]s
 // commit applies the transfers of a group, in order, in one batch. It is never
 // called twice at once.
 func (l *Ledger) commit(posts []*post) {
+	l.fence.mu.RLock()
+	defer l.fence.mu.RUnlock()
 	l.committing.Lock()
 	defer l.committing.Unlock()
 	before := make([]int, len(posts))
@@ -137,9 +138,12 @@ func (w *work) settle() {
 // cannot be read.
 func (l *Ledger) apply(posts []*post) error {
 	for _, p := range posts {
+		if p.err = l.fence.checkPost(p.lease); p.err != nil {
+			continue
+		}
 		for i := range p.transfers {
 			r, err := l.applyOne(&p.transfers[i])
-			if isRefusal(err) {
+			if _, refused := settlement.ReasonOf(err); refused {
 				p.err = err
 				break
 			}
@@ -157,7 +161,7 @@ func (l *Ledger) applyOne(t *settlement.Transfer) (settlement.Result, error) {
 		return 0, err
 	}
 	if old := l.work.ids[t.ID]; old != nil {
-		return duplicateOf(old, t)
+		return t.Again(old)
 	}
 	if l.mayHave(&t.ID) {
 		old, found, err := l.transfer(&t.ID)
@@ -165,7 +169,7 @@ func (l *Ledger) applyOne(t *settlement.Transfer) (settlement.Result, error) {
 			return 0, err
 		}
 		if found {
-			return duplicateOf(&old, t)
+			return t.Again(&old)
 		}
 	}
 	from, err := l.account(t.From)
@@ -176,36 +180,15 @@ func (l *Ledger) applyOne(t *settlement.Transfer) (settlement.Result, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The issuer's balance is what is outstanding: it grows by what it gives.
-	fromAfter, toAfter := from.balance-t.Amount, to.balance+t.Amount
-	if t.From == l.issuer {
-		fromAfter = from.balance + t.Amount
-		if t.Amount > math.MaxUint64-from.balance {
-			return 0, fmt.Errorf("%w: %d are outstanding, %d more", settlement.ErrOverflow, from.balance, t.Amount)
-		}
-	} else if t.Amount > from.balance {
-		return 0, fmt.Errorf("%w: %q has %d, %d are asked", settlement.ErrInsufficient, t.From, from.balance, t.Amount)
-	}
-	if t.To == l.issuer {
-		toAfter = to.balance - t.Amount
-		if t.Amount > to.balance {
-			return 0, fmt.Errorf("%w: %d to be burned, %d outstanding", settlement.ErrCorrupt, t.Amount, to.balance)
-		}
-	} else if t.Amount > math.MaxUint64-to.balance {
-		return 0, fmt.Errorf("%w: %q has %d, %d more", settlement.ErrOverflow, t.To, to.balance, t.Amount)
+	fromAfter, toAfter, err := t.Move(l.issuer, from.balance, to.balance)
+	if err != nil {
+		return 0, err
 	}
 	l.work.set(from, fromAfter)
 	l.work.set(to, toAfter)
 	l.work.applied = append(l.work.applied, t)
 	l.work.ids[t.ID] = t
 	return settlement.Applied, nil
-}
-
-func duplicateOf(old, t *settlement.Transfer) (settlement.Result, error) {
-	if *old != *t {
-		return 0, fmt.Errorf("%w: %s moved %d from %q to %q", settlement.ErrConflict, old.ID, old.Amount, old.From, old.To)
-	}
-	return settlement.Duplicate, nil
 }
 
 // mayHave reports whether a transfer with the id may be on disk.

@@ -1,9 +1,12 @@
 package settlementpebble
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -17,11 +20,13 @@ import (
 // an operator can read, and a seal.
 //
 //	s 0       schema version
-//	s s       the state
+//	s s       the lease and the state
 //	s f SEQ   a failure in the archive
+//
+// Version 1 had no holder, and the fields of the state beside the epoch.
 const (
 	stateNamespace = 's'
-	stateSchema    = 1
+	stateSchema    = 2
 )
 
 var stateKey = []byte{stateNamespace, 's'}
@@ -30,27 +35,61 @@ func failureKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{stateNamespace, 'f'}, seq)
 }
 
-// Store is a settlement.Store. The database admits one process, so an epoch
-// ends only when the engine is opened again in it.
-type Store struct {
-	db *DB
+// stateRecord is the value under stateKey.
+type stateRecord struct {
+	Epoch  uint64          `json:"epoch"`
+	Holder string          `json:"holder"` // empty when the lease was given up
+	State  json.RawMessage `json:"state"`
+}
 
-	mu    sync.Mutex // one writer at a time; guards what follows
-	shut  bool
-	epoch uint64           // the latest
-	last  settlement.State // as it was written last
+// Store is a settlement.Store. Its leases have no term: the database admits one
+// process, and the engine of it that acquired last is the one that leads. The
+// ledger in the same database compares them.
+type Store struct {
+	db    *DB
+	fence *fence
+
+	mu   sync.Mutex // one writer at a time, inside of fence; guards what follows
+	shut bool
+	last settlement.State // as it was written last
 }
 
 var _ settlement.Store = (*Store)(nil)
 
 // NewStore opens the state in a database that the caller closes, after the
-// store. Possible errors: settlement.ErrLocked when it has an open one,
-// settlement.ErrSchema, settlement.ErrCorrupt, settlement.ErrClosed.
+// store. Possible errors: settlement.ErrOptions when db is nil,
+// settlement.ErrLocked when it has an open one, settlement.ErrSchema,
+// settlement.ErrCorrupt, settlement.ErrClosed.
 func NewStore(db *DB) (*Store, error) {
-	if err := db.Claim(stateNamespace, stateSchema); err != nil {
+	s := &Store{db: db, fence: fenceOf(db)}
+	if err := db.ClaimFrom(stateNamespace, 1, stateSchema, s.upgrade); err != nil {
 		return nil, sentinels.Translate(err)
 	}
-	return &Store{db: db}, nil
+	return s, nil
+}
+
+// upgrade brings the state from version 1.
+func (s *Store) upgrade(_ uint16, b *pebble.Batch) error {
+	var old struct {
+		Epoch uint64 `json:"epoch"`
+	}
+	var fields map[string]json.RawMessage
+	found, err := s.read(stateKey, &old)
+	if found && err == nil {
+		_, err = s.read(stateKey, &fields)
+	}
+	if !found || err != nil {
+		return err
+	}
+	delete(fields, "epoch")
+	state, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	if _, err := settlement.DecodeState(state); err != nil {
+		return err
+	}
+	return setJSON(b, stateKey, stateRecord{Epoch: old.Epoch, State: state})
 }
 
 // Close lets go of the database, in which another store may be opened then. It
@@ -67,6 +106,9 @@ func (s *Store) Close() error {
 
 // usable returns why the store may not be used.
 func (s *Store) usable(ctx context.Context) error {
+	if s.db == nil {
+		return errZeroStore
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shut {
@@ -75,119 +117,162 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Acquire implements settlement.Store.
-func (s *Store) Acquire(ctx context.Context) (settlement.State, error) {
-	if err := ctx.Err(); err != nil {
-		return settlement.State{}, err
+// Load implements settlement.Store. It names the holder only while an engine of
+// this process leads.
+func (s *Store) Load(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	if err := s.usable(ctx); err != nil {
+		return settlement.Lease{}, settlement.State{}, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var state settlement.State
-	if _, err := s.read(stateKey, &state); err != nil {
-		return settlement.State{}, err
+	s.fence.mu.RLock()
+	defer s.fence.mu.RUnlock()
+	_, state, err := s.load()
+	return s.fence.latest, state, err
+}
+
+func (s *Store) load() (epoch uint64, state settlement.State, err error) {
+	var r stateRecord
+	found, err := s.read(stateKey, &r)
+	if found && err == nil {
+		state, err = settlement.DecodeState(r.State)
 	}
-	state.Epoch++
-	last := s.epoch
-	s.epoch = state.Epoch
-	if err := s.write(state, nil, nil, s.db.Commit); err != nil {
-		s.epoch = last
-		return settlement.State{}, err
+	return r.Epoch, state, err
+}
+
+// Acquire implements settlement.Store. It waits for what is being posted under
+// the lease before.
+func (s *Store) Acquire(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	if err := s.usable(ctx); err != nil {
+		return settlement.Lease{}, settlement.State{}, err
 	}
-	return state, nil
+	s.fence.mu.Lock()
+	defer s.fence.mu.Unlock()
+	epoch, state, err := s.load()
+	if err != nil {
+		return settlement.Lease{}, settlement.State{}, err
+	}
+	lease := settlement.Lease{Epoch: epoch + 1, Holder: rand.Text()}
+	if err := s.write(lease, settlement.Change{State: state}, s.db.Commit); err != nil {
+		return settlement.Lease{}, settlement.State{}, err
+	}
+	s.fence.take(lease)
+	return lease, state, nil
 }
 
 // Save implements settlement.Store.
-func (s *Store) Save(ctx context.Context, state settlement.State, put []settlement.Failure, drop []uint64) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.write(state, put, drop, s.db.Commit)
+func (s *Store) Save(ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+	return s.under(ctx, lease, func() error { return s.write(lease, c, s.db.Commit) })
 }
 
 // Advance implements settlement.Store.
-func (s *Store) Advance(ctx context.Context, state settlement.State) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state == s.last {
-		return nil
-	}
-	return s.write(state, nil, nil, s.db.CommitLazily)
+func (s *Store) Advance(ctx context.Context, lease settlement.Lease, state settlement.State) error {
+	return s.under(ctx, lease, func() error {
+		s.mu.Lock()
+		same := state == s.last && !s.shut
+		s.mu.Unlock()
+		if same {
+			return sentinels.Translate(s.db.Err())
+		}
+		return s.write(lease, settlement.Change{State: state}, s.db.CommitLazily)
+	})
 }
 
-// write commits one batch. s.mu is held.
-func (s *Store) write(state settlement.State, put []settlement.Failure, drop []uint64, commit func(*pebble.Batch) error) error {
+// Release implements settlement.Store.
+func (s *Store) Release(ctx context.Context, lease settlement.Lease, state settlement.State) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	s.fence.mu.Lock()
+	defer s.fence.mu.Unlock()
+	if err := lease.Check(s.fence.latest); err != nil {
+		return err
+	}
+	if err := s.write(settlement.Lease{Epoch: lease.Epoch}, settlement.Change{State: state}, s.db.Commit); err != nil {
+		return err
+	}
+	s.fence.latest = settlement.Lease{}
+	return nil
+}
+
+// under calls write if lease is the latest, and keeps it so meanwhile.
+func (s *Store) under(ctx context.Context, lease settlement.Lease, write func() error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	s.fence.mu.RLock()
+	defer s.fence.mu.RUnlock()
+	if err := lease.Check(s.fence.latest); err != nil {
+		return err
+	}
+	return write()
+}
+
+var errZeroStore = fmt.Errorf("%w: the zero Store; see NewStore", settlement.ErrOptions)
+
+// write commits one batch. The fence is held.
+func (s *Store) write(lease settlement.Lease, c settlement.Change, commit func(*pebble.Batch) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.shut {
 		return settlement.ErrClosed
 	}
-	if state.Epoch != s.epoch {
-		return fmt.Errorf("%w: epoch %d, the latest is %d", settlement.ErrFenced, state.Epoch, s.epoch)
-	}
-	value, err := json.Marshal(&state)
+	state, err := json.Marshal(c.State)
 	if err != nil {
 		return fmt.Errorf("settlementpebble: %w", err)
 	}
 	b := s.db.Batch()
-	set := func(key, value []byte) {
-		b.Set(key, binary.BigEndian.AppendUint32(value[:len(value):len(value)], seal(key, value)), nil)
+	err = setJSON(b, stateKey, stateRecord{lease.Epoch, lease.Holder, state})
+	for i := range c.Put {
+		err = errors.Join(err, setJSON(b, failureKey(c.Put[i].Seq), &c.Put[i]))
 	}
-	set(stateKey, value)
-	for i := range put {
-		f, err := json.Marshal(&put[i])
-		if err != nil {
-			return fmt.Errorf("settlementpebble: %w", err)
-		}
-		set(failureKey(put[i].Seq), f)
+	if err != nil {
+		return errors.Join(err, b.Close())
 	}
-	for _, seq := range drop {
+	for _, seq := range c.Drop {
 		b.Delete(failureKey(seq), nil)
 	}
 	if err := commit(b); err != nil {
 		return sentinels.Translate(err)
 	}
-	s.last = state
+	s.last = c.State
 	return nil
 }
 
-// Failure implements settlement.Store.
-func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, error) {
-	if err := s.usable(ctx); err != nil {
-		return settlement.Failure{}, err
+// setJSON puts a sealed value into b.
+func setJSON(b *pebble.Batch, key []byte, v any) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("settlementpebble: %w", err)
 	}
-	var f settlement.Failure
-	found, err := s.read(failureKey(seq), &f)
-	if err == nil && !found {
-		err = settlement.ErrNotArchived
-	}
-	return f, err
+	return b.Set(key, sealed(key, value), nil)
 }
 
-// Failures implements settlement.Store.
-func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, error] {
+// Failures implements settlement.Store. Damaged failures hide no other: the
+// iteration ends with settlement.ErrCorrupt, for the first of them, when all
+// sound ones have been shown.
+func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.Failure, error] {
 	return func(yield func(settlement.Failure, error) bool) {
 		if err := s.usable(ctx); err != nil {
 			yield(settlement.Failure{}, err)
 			return
 		}
-		for p, err := range s.db.Scan([]byte{stateNamespace, 'f'}, []byte{stateNamespace, 'f' + 1}) {
+		var damage error
+		for p, err := range s.db.Scan(failureKey(from), []byte{stateNamespace, 'f' + 1}) {
 			if err == nil {
 				err = ctx.Err()
-			}
-			var f settlement.Failure
-			if err == nil {
-				err = decode(p.Key, p.Value, &f)
 			}
 			if err != nil {
 				yield(settlement.Failure{}, sentinels.Translate(err))
 				return
 			}
-			if !yield(f, nil) {
+			var f settlement.Failure
+			if err := decode(p.Key, p.Value, &f); err != nil {
+				damage = cmp.Or(damage, err)
+			} else if !yield(f, nil) {
 				return
 			}
+		}
+		if damage != nil {
+			yield(settlement.Failure{}, damage)
 		}
 	}
 }

@@ -53,6 +53,21 @@ func TestStoreSuite(t *testing.T) {
 	})
 }
 
+func TestFence(t *testing.T) {
+	dir := t.TempDir()
+	settlementtest.RunFence(t, func(name string) (b settlementtest.Books, err error) {
+		db, err := settlementpebble.OpenDB(filepath.Join(dir, name), nil)
+		if err != nil {
+			return b, err
+		}
+		b.Done = db.Close
+		var e1, e2 error
+		b.Ledger, e1 = settlementpebble.NewLedger(db, nil)
+		b.Store, e2 = settlementpebble.NewStore(db)
+		return b, errors.Join(e1, e2)
+	})
+}
+
 func TestIssuerIsFixed(t *testing.T) {
 	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
 	if err != nil {

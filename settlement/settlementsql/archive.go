@@ -11,31 +11,15 @@ import (
 	"github.com/computemarket/computemarket/settlement"
 )
 
-// Failure implements settlement.Store. A row that is damaged is
-// settlement.ErrCorrupt.
-func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, error) {
-	rows, err := sqldb.Read(ctx, s.db, scanFailure,
-		selectFailures+` WHERE seq = CAST($1 AS TEXT)::NUMERIC(20,0)`, number(seq))
-	switch {
-	case err != nil:
-		return settlement.Failure{}, translate(ctx, err)
-	case len(rows) == 0:
-		return settlement.Failure{}, settlement.ErrNotArchived
-	case rows[0].damage != nil:
-		return settlement.Failure{}, rows[0].damage
-	}
-	return rows[0].Failure, nil
-}
-
 // Failures implements settlement.Store. It reads page by page and keeps no
 // connection while the loop's body runs: it ends with the last failure that was
 // there at the beginning, and shows each as it stands when its page is read.
 // Damaged rows hide no other: the iteration ends with settlement.ErrCorrupt, for
 // the first of them, when all sound ones have been shown.
-func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, error] {
+func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.Failure, error] {
 	return func(yield func(settlement.Failure, error) bool) {
 		var damage error
-		for f, err := range sqldb.Pages(ctx, s.pages(ctx)) {
+		for f, err := range sqldb.Pages(ctx, s.pages(ctx, from)) {
 			if err == nil && f.damage != nil {
 				if damage == nil {
 					damage = f.damage
@@ -52,8 +36,11 @@ func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, erro
 	}
 }
 
-func (s *Store) pages(ctx context.Context) func(last *failureRow, limit int) ([]failureRow, error) {
-	end := ""
+func (s *Store) pages(ctx context.Context, from uint64) func(last *failureRow, limit int) ([]failureRow, error) {
+	first, end := number(from), ""
+	if from == 0 {
+		first = "-99999999999999999999" // a damaged number is to be met, too
+	}
 	return func(last *failureRow, limit int) ([]failureRow, error) {
 		if last != nil {
 			return sqldb.Read(ctx, s.db, scanFailure, selectFailures+`
@@ -61,7 +48,7 @@ func (s *Store) pages(ctx context.Context) func(last *failureRow, limit int) ([]
 		}
 		scan := func(row sqldb.Row) (failureRow, error) { return scanFailure(sqldb.Also(row, &end)) }
 		return sqldb.Read(ctx, s.db, scan, `SELECT `+readFailure+`, (SELECT max(seq) FROM settlement_failures)
-			FROM settlement_failures ORDER BY seq LIMIT $1`, limit)
+			FROM settlement_failures WHERE seq >= CAST($2 AS TEXT)::NUMERIC ORDER BY seq LIMIT $1`, limit, first)
 	}
 }
 

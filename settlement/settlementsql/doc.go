@@ -9,27 +9,31 @@
 //	if err != nil {
 //		return err
 //	}
-//	ledger, err := settlementsql.NewLedger(ctx, db, &settlementsql.LedgerOptions{Fence: store})
+//	ledger, err := settlementsql.NewLedger(ctx, db, nil)
 //	if err != nil {
 //		return err
 //	}
 //	engine, err := settlement.Open(ctx, receipts, ledger, store, nil)
+//	if err != nil {
+//		return err
+//	}
+//	return engine.Run(ctx)
 //
 // # Several nodes
 //
-// All nodes run the same lines. One engine holds the lease and settles; in the
-// others Open waits in [Store.Acquire] until the lease has run out by the
-// database's clock, or was given up with [Store.Release]. Each lease has an
-// epoch, which every write carries: an engine that was paused and wakes up late
-// is told settlement.ErrFenced, and so is its ledger, if LedgerOptions.Fence
-// names the store.
+// All nodes run the same lines. One engine holds the lease and settles; the
+// others stand by in [settlement.Engine.Run] until the lease has run out, or was
+// given up. The engine shows its lease with every write, in the state and in the
+// ledger: one that was paused and wakes up late hears settlement.ErrFenced, has
+// moved nothing, and stands by. Credits are issued and transferred without a
+// lease, on any node.
 //
 // # Tables
 //
 //	ledger_accounts      balances; the one of the issuer is what is outstanding
 //	ledger_transfers     every transfer that was applied, for ever
 //	ledger               one row with the issuer's name
-//	settlement_state     one row: mode, cursor, epoch, who holds the lease
+//	settlement_state     one row: the engine's state, and who holds the lease
 //	settlement_failures  the archive
 //
 // In a text column the characters U+0000 and U+0001, of which PostgreSQL takes

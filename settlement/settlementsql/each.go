@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -15,13 +14,12 @@ import (
 )
 
 // postEach decides on each transfer, up to the first that fails.
-func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) (results []settlement.Result, refusal error) {
+func (l *Ledger) postEach(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer) (results []settlement.Result, refusal error) {
 	// What was applied once stays so: it need not be read again in another try.
 	known := map[settlement.ID]transferRow{}
 	present := false // some of them were applied before
-	err := sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
-		epoch, err := l.checkFence(ctx, tx)
-		if err != nil {
+	err := sqldb.Run(ctx, l.db, idle(lease), func(tx *sql.Tx) error {
+		if err := checkFence(ctx, tx, lease); err != nil {
 			return err
 		}
 		if present {
@@ -45,7 +43,7 @@ func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) 
 		if len(d.applied) == 0 {
 			return nil
 		}
-		inserted, err := insertEach(ctx, tx, d.applied, epoch)
+		inserted, err := insertEach(ctx, tx, d.applied, lease)
 		if err != nil {
 			return err
 		}
@@ -63,37 +61,33 @@ func (l *Ledger) postEach(ctx context.Context, transfers []settlement.Transfer) 
 
 // idle is how long a process that was paused in a transaction can keep others
 // from taking over.
-func (l *Ledger) idle() time.Duration {
-	if l.fence == nil {
-		return sqldb.Idle
+func idle(lease settlement.Lease) time.Duration {
+	if lease.Term > 0 {
+		return lease.Term
 	}
-	return l.fence.opts.Lease
+	return sqldb.Idle
 }
 
-// epoch is 0 without a fence.
-func (l *Ledger) epoch() int64 {
-	if l.fence == nil {
-		return 0
-	}
-	return l.fence.epoch.Load()
+// fenced is the answer to an engine whose lease is not the latest.
+func fenced(lease settlement.Lease) error {
+	return fmt.Errorf("%w: the lease of epoch %d by %q is not the latest", settlement.ErrFenced, lease.Epoch, lease.Holder)
 }
 
-func (l *Ledger) fenced(epoch int64) error {
-	return fmt.Errorf("%w: epoch %d is not the latest", settlement.ErrFenced, epoch)
-}
+// isLatest is true of the row that holds the lease. In a database where no engine
+// ever took one, the leases are those of another store, and not compared.
+const isLatest = `id = 1 AND (epoch = CAST($1 AS BIGINT) AND holder = $2 OR epoch = 0)`
 
-// checkFence keeps the epoch the latest until the transaction ends.
-func (l *Ledger) checkFence(ctx context.Context, tx *sql.Tx) (int64, error) {
-	if l.fence == nil {
-		return 0, nil
+// checkFence keeps the lease the latest until the transaction ends.
+func checkFence(ctx context.Context, tx *sql.Tx, lease settlement.Lease) error {
+	if lease.IsZero() {
+		return nil
 	}
-	epoch := l.epoch()
 	rows, err := sqldb.Collect(ctx, tx, func(row sqldb.Row) (n int64, err error) { return n, row.Scan(&n) },
-		`SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = $1 FOR UPDATE`, epoch)
+		`SELECT epoch FROM settlement_state WHERE `+isLatest+` FOR UPDATE`, int64(lease.Epoch), sqldb.Text(lease.Holder))
 	if err == nil && len(rows) == 0 {
-		err = l.fenced(epoch)
+		err = fenced(lease)
 	}
-	return epoch, err
+	return err
 }
 
 // lockAccounts locks the accounts that are there, in the order of their names,
@@ -133,28 +127,24 @@ func (l *Ledger) decide(transfers []settlement.Transfer, known map[settlement.ID
 	now := map[settlement.ID]*settlement.Transfer{}
 	for i := range transfers {
 		t := &transfers[i]
-		old, again := now[t.ID]
-		k, ok := known[t.ID]
-		if ok {
-			old, again = &k.Transfer, true
+		old := now[t.ID]
+		if k, ok := known[t.ID]; ok {
+			old, d.refusal = &k.Transfer, k.damage
 		}
-		switch {
-		case k.damage != nil:
-			d.refusal = k.damage
-		case again && *old != *t:
-			d.refusal = conflict(old)
-		case again:
-			d.results = append(d.results, settlement.Duplicate)
-			continue
-		default:
+		result := settlement.Applied
+		if d.refusal == nil && old != nil {
+			result, d.refusal = t.Again(old)
+		} else if d.refusal == nil {
 			d.refusal = l.move(t, accounts, d.balances)
 		}
 		if d.refusal != nil {
 			break
 		}
-		now[t.ID] = t
-		d.applied = append(d.applied, t)
-		d.results = append(d.results, settlement.Applied)
+		d.results = append(d.results, result)
+		if result == settlement.Applied {
+			now[t.ID] = t
+			d.applied = append(d.applied, t)
+		}
 	}
 	slices.SortFunc(d.applied, byID)
 	return d
@@ -173,10 +163,6 @@ func sortedByID(transfers []settlement.Transfer) []*settlement.Transfer {
 	return sorted
 }
 
-func conflict(old *settlement.Transfer) error {
-	return fmt.Errorf("%w: %s moved %d from %q to %q", settlement.ErrConflict, old.ID, old.Amount, old.From, old.To)
-}
-
 // move changes two of the balances, or none.
 func (l *Ledger) move(t *settlement.Transfer, accounts map[string]accountRow, balances map[string]uint64) error {
 	for _, name := range [...]string{t.From, t.To} {
@@ -190,26 +176,11 @@ func (l *Ledger) move(t *settlement.Transfer, accounts map[string]accountRow, ba
 		}
 		return accounts[name].Balance
 	}
-	from, to := balance(t.From), balance(t.To)
-	// The issuer's balance is what is outstanding: it grows by what it gives.
-	switch {
-	case t.From == l.issuer && t.Amount > math.MaxUint64-from:
-		return fmt.Errorf("%w: %d are outstanding, %d more", settlement.ErrOverflow, from, t.Amount)
-	case t.From != l.issuer && t.Amount > from:
-		return fmt.Errorf("%w: %q has %d, %d are asked", settlement.ErrInsufficient, t.From, from, t.Amount)
-	case t.To == l.issuer && t.Amount > to:
-		return fmt.Errorf("%w: %d to be burned, %d outstanding", settlement.ErrCorrupt, t.Amount, to)
-	case t.To != l.issuer && t.Amount > math.MaxUint64-to:
-		return fmt.Errorf("%w: %q has %d, %d more", settlement.ErrOverflow, t.To, to, t.Amount)
+	from, to, err := t.Move(l.issuer, balance(t.From), balance(t.To))
+	if err == nil {
+		balances[t.From], balances[t.To] = from, to
 	}
-	if t.From == l.issuer {
-		balances[t.From], balances[t.To] = from+t.Amount, to+t.Amount
-	} else if t.To == l.issuer {
-		balances[t.From], balances[t.To] = from-t.Amount, to-t.Amount
-	} else {
-		balances[t.From], balances[t.To] = from-t.Amount, to+t.Amount
-	}
-	return nil
+	return err
 }
 
 // learn reads which of the transfers were applied before.
@@ -266,8 +237,8 @@ func scanTransfer(from sqldb.Row) (row transferRow, err error) {
 	return row, nil
 }
 
-func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfer, epoch int64) (int64, error) {
-	res, err := tx.ExecContext(ctx, insertTransfers+` ON CONFLICT (id) DO NOTHING`, insertArgs(transfers, epoch)...)
+func insertEach(ctx context.Context, tx *sql.Tx, transfers []*settlement.Transfer, lease settlement.Lease) (int64, error) {
+	res, err := tx.ExecContext(ctx, insertTransfers+` ON CONFLICT (id) DO NOTHING`, insertArgs(transfers, lease)...)
 	if err != nil {
 		return 0, err
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/computemarket/computemarket/settlement/settlementsql"
 )
 
-// Every node runs settle. One of them settles, the others wait in Open.
+// Every node runs settle. One of them settles; the others stand by, and one of
+// those goes on when it is gone.
 func Example() {
 	db, err := sql.Open("pgx", "postgres://localhost/market")
 	if err != nil {
@@ -20,7 +21,7 @@ func Example() {
 	}
 	defer db.Close()
 	if err := settle(context.Background(), db); err != nil {
-		fmt.Println(err) // settlement.ErrFenced: another node has taken over
+		fmt.Println(err)
 	}
 }
 
@@ -33,7 +34,7 @@ func settle(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	ledger, err := settlementsql.NewLedger(ctx, db, &settlementsql.LedgerOptions{Fence: store})
+	ledger, err := settlementsql.NewLedger(ctx, db, nil)
 	if err != nil {
 		return err
 	}
@@ -41,8 +42,5 @@ func settle(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	if err := engine.Run(ctx); err != nil {
-		return err
-	}
-	return store.Release(context.WithoutCancel(ctx)) // the next node need not wait
+	return engine.Run(ctx)
 }

@@ -15,11 +15,6 @@ type LedgerOptions struct {
 	// Issuer names the issuing account. Defaults to "issuer". It is fixed when
 	// the ledger is used first; another name later is settlement.ErrSchema.
 	Issuer string
-	// Fence lets the ledger post only while the epoch that this store acquired
-	// is the latest, and else answer settlement.ErrFenced: for the ledger that
-	// an engine settles on. The store is in the same database. Defaults to
-	// none, for ledgers that issue or reward.
-	Fence *Store
 	// UnsafeServer is that of StoreOptions.
 	UnsafeServer bool
 }
@@ -30,7 +25,6 @@ type LedgerOptions struct {
 type Ledger struct {
 	db     *sql.DB
 	issuer string
-	fence  *Store
 }
 
 var _ settlement.Ledger = (*Ledger)(nil)
@@ -53,7 +47,7 @@ func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, e
 	if err := open(ctx, db, o.UnsafeServer); err != nil {
 		return nil, err
 	}
-	l := &Ledger{db: db, issuer: o.Issuer, fence: o.Fence}
+	l := &Ledger{db: db, issuer: o.Issuer}
 	if err := l.ensureIssuer(ctx); err != nil {
 		return nil, translate(ctx, err)
 	}
@@ -61,7 +55,7 @@ func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, e
 }
 
 func (l *Ledger) ensureIssuer(ctx context.Context) error {
-	return sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
+	return sqldb.Run(ctx, l.db, sqldb.Idle, func(tx *sql.Tx) error {
 		name := sqldb.Text(l.issuer)
 		if _, err := tx.ExecContext(ctx, `INSERT INTO ledger (id, issuer) VALUES (1, $1) ON CONFLICT (id) DO NOTHING`, name); err != nil {
 			return err

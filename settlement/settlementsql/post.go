@@ -20,7 +20,7 @@ const maxBatch = 8192
 var errUneven = errors.New("settlementsql: uneven batch")
 
 // Post implements settlement.Ledger.
-func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+func (l *Ledger) Post(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer) ([]settlement.Result, error) {
 	results := make([]settlement.Result, 0, len(transfers))
 	if err := ctx.Err(); err != nil {
 		return results, err
@@ -28,7 +28,7 @@ func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]s
 	for part := range slices.Chunk(transfers, maxBatch) {
 		part, refusal := valid(part)
 		if len(part) > 0 {
-			done, err := l.post(ctx, part)
+			done, err := l.post(ctx, lease, part)
 			results = append(results, done...)
 			if err != nil {
 				return results, translate(ctx, err)
@@ -51,9 +51,9 @@ func valid(transfers []settlement.Transfer) ([]settlement.Transfer, error) {
 	return transfers, nil
 }
 
-func (l *Ledger) post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+func (l *Ledger) post(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer) ([]settlement.Result, error) {
 	if sum, ok := l.sumUp(transfers); ok {
-		err := l.postEven(ctx, transfers, sum)
+		err := l.postEven(ctx, lease, transfers, sum)
 		if err == nil {
 			return slices.Repeat([]settlement.Result{settlement.Applied}, len(transfers)), nil
 		}
@@ -61,7 +61,7 @@ func (l *Ledger) post(ctx context.Context, transfers []settlement.Transfer) ([]s
 			return nil, err
 		}
 	}
-	return l.postEach(ctx, transfers)
+	return l.postEach(ctx, lease, transfers)
 }
 
 // flow is what a batch does to one account.
@@ -83,19 +83,23 @@ func (l *Ledger) sumUp(transfers []settlement.Transfer) (flows map[string]*flow,
 		}
 		total += t.Amount
 		ids[t.ID] = struct{}{}
+		// What Move makes of balances in the middle of all, which it can change by
+		// 63 bits either way.
+		const middle = 1 << 63
+		from, to, err := t.Move(l.issuer, middle, middle)
+		if err != nil {
+			return nil, false
+		}
 		for _, side := range [...]struct {
 			account string
-			change  int64
-		}{{t.From, -int64(t.Amount)}, {t.To, int64(t.Amount)}} {
+			after   uint64
+		}{{t.From, from}, {t.To, to}} {
 			f := flows[side.account]
 			if f == nil {
 				f = new(flow)
 				flows[side.account] = f
 			}
-			if side.account == l.issuer { // its balance is what is outstanding
-				side.change = -side.change
-			}
-			f.net += side.change
+			f.net += int64(side.after - middle)
 			f.least, f.most = min(f.least, f.net), max(f.most, f.net)
 		}
 	}
@@ -105,13 +109,13 @@ func (l *Ledger) sumUp(transfers []settlement.Transfer) (flows map[string]*flow,
 // evenSQL moves a whole batch in one statement: it locks the accounts that are
 // there and can bear their part of the batch at every step, in the order of
 // their names; inserts the transfers if that is all of the accounts, and if the
-// epoch is still the latest; and changes the balances if all of them were new.
+// lease is still the latest; and changes the balances if all of them were new.
 // That the names are given twice keeps the planner from reading all accounts,
 // of which it may know little. The caller learns the three counts, and commits when they are what they should
 // be.
 const evenSQL = `
 	WITH fence AS (
-		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
+		SELECT epoch FROM settlement_state WHERE id = 1 AND (epoch = CAST($6 AS BIGINT) AND holder = $14 OR epoch = 0) FOR UPDATE
 	), ready AS (
 		SELECT a.name FROM ledger_accounts AS a, ` + flowsOfBatch + `
 		WHERE a.name = ANY(CAST($7 AS TEXT)::TEXT[]) AND a.name = v.name
@@ -142,7 +146,7 @@ const insertTransfers = `
 		CAST($4 AS TEXT)::NUMERIC(20,0)[], CAST($5 AS TEXT)::TEXT[]
 	) AS v (id, from_account, to_account, amount, tag)`
 
-func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
+func insertArgs(transfers []*settlement.Transfer, lease settlement.Lease) []any {
 	var id, from, to, amount, tag sqldb.Array
 	for _, t := range transfers {
 		id.Bytes(t.ID[:])
@@ -151,14 +155,14 @@ func insertArgs(transfers []*settlement.Transfer, epoch int64) []any {
 		amount.Uint(t.Amount)
 		tag.Text(t.Tag)
 	}
-	return []any{id.String(), from.String(), to.String(), amount.String(), tag.String(), epoch}
+	return []any{id.String(), from.String(), to.String(), amount.String(), tag.String(), int64(lease.Epoch)}
 }
 
 // oneSQL is evenSQL for one transfer. It moves wholly or not at all, and so needs
 // no transaction around it.
 const oneSQL = `
 	WITH ` + sqldb.Durable + `, fence AS (
-		SELECT epoch FROM settlement_state WHERE id = 1 AND epoch = CAST($6 AS BIGINT) FOR UPDATE
+		SELECT epoch FROM settlement_state WHERE id = 1 AND (epoch = CAST($6 AS BIGINT) AND holder = $10 OR epoch = 0) FOR UPDATE
 	), ready AS (
 		SELECT name FROM ledger_accounts
 		WHERE name IN ($2, $3) AND balance BETWEEN 0 AND 18446744073709551615
@@ -181,19 +185,19 @@ const netOfOne = `CASE WHEN name = $2 THEN CAST($7 AS BIGINT) ELSE CAST($8 AS BI
 
 // postEven posts a batch that is all new and can be paid. It returns errUneven,
 // and has done nothing, when it is not.
-func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, flows map[string]*flow) error {
-	epoch, fences := l.epoch(), 0
-	if l.fence != nil {
-		fences = 1
+func (l *Ledger) postEven(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer, flows map[string]*flow) error {
+	fences := 1
+	if lease.IsZero() {
+		fences = 0
 	}
-	var fenced, moved, changed int
-	counts := []any{&fenced, &moved, &changed}
+	var latest, moved, changed int
+	counts := []any{&latest, &moved, &changed}
 	judge := func(err error) error {
 		switch {
 		case err != nil:
 			return err
-		case fenced < fences:
-			return l.fenced(epoch)
+		case latest < fences:
+			return fenced(lease)
 		case moved < len(transfers) || changed < len(flows):
 			return errUneven
 		}
@@ -201,9 +205,9 @@ func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, 
 	}
 	if len(transfers) == 1 {
 		t := &transfers[0]
-		return judge(sqldb.QueryRow(ctx, l.db, l.idle(), counts, oneSQL,
-			t.ID[:], sqldb.Text(t.From), sqldb.Text(t.To), number(t.Amount), sqldb.Text(t.Tag), epoch,
-			flows[t.From].net, flows[t.To].net, fences))
+		return judge(sqldb.QueryRow(ctx, l.db, idle(lease), counts, oneSQL,
+			t.ID[:], sqldb.Text(t.From), sqldb.Text(t.To), number(t.Amount), sqldb.Text(t.Tag), int64(lease.Epoch),
+			flows[t.From].net, flows[t.To].net, fences, sqldb.Text(lease.Holder)))
 	}
 	var name, net, least, most sqldb.Array
 	for _, account := range slices.Sorted(maps.Keys(flows)) {
@@ -213,9 +217,9 @@ func (l *Ledger) postEven(ctx context.Context, transfers []settlement.Transfer, 
 		least.Int(f.least)
 		most.Int(f.most)
 	}
-	args := append(insertArgs(sortedByID(transfers), epoch), name.String(), net.String(), least.String(), most.String(),
-		fences, len(flows), len(transfers))
-	return sqldb.Run(ctx, l.db, l.idle(), func(tx *sql.Tx) error {
+	args := append(insertArgs(sortedByID(transfers), lease), name.String(), net.String(), least.String(), most.String(),
+		fences, len(flows), len(transfers), sqldb.Text(lease.Holder))
+	return sqldb.Run(ctx, l.db, idle(lease), func(tx *sql.Tx) error {
 		return judge(tx.QueryRowContext(ctx, evenSQL, args...).Scan(counts...))
 	})
 }

@@ -58,6 +58,8 @@ var schema = sqldb.Schema{Component: "settlement", Steps: [][]string{{
 		issued_at TIMESTAMPTZ NOT NULL,
 		issued_at_nanos INTEGER NOT NULL,
 		dry_run BOOLEAN NOT NULL)`,
+}, {
+	`ALTER TABLE settlement_state ADD COLUMN state TEXT NOT NULL DEFAULT ''`,
 }}}
 
 // ErrMigrate: the tables are missing, or an older release made them. Call

@@ -7,7 +7,6 @@ import (
 	"context"
 	"iter"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 
@@ -17,10 +16,12 @@ import (
 // Ledger is a settlement.Ledger in memory: the plain model of what the others
 // do on disk. The zero Ledger is empty and ready; its issuer is "issuer".
 type Ledger struct {
-	mu          sync.Mutex
-	balances    map[string]uint64
-	transfers   map[settlement.ID]settlement.Transfer
-	outstanding uint64
+	// Fence, if it is not nil, has the leases that Post compares.
+	Fence *Store
+
+	mu        sync.Mutex        // guards what follows
+	balances  map[string]uint64 // the issuer's: what is outstanding
+	transfers map[settlement.ID]settlement.Transfer
 }
 
 var _ settlement.Ledger = (*Ledger)(nil)
@@ -29,12 +30,19 @@ var _ settlement.Ledger = (*Ledger)(nil)
 func (*Ledger) Issuer() string { return "issuer" }
 
 // Post implements settlement.Ledger.
-func (l *Ledger) Post(ctx context.Context, transfers []settlement.Transfer) ([]settlement.Result, error) {
+func (l *Ledger) Post(ctx context.Context, lease settlement.Lease, transfers []settlement.Transfer) ([]settlement.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.Fence != nil && !lease.IsZero() {
+		l.Fence.mu.Lock()
+		defer l.Fence.mu.Unlock()
+		if err := l.Fence.check(lease); err != nil {
+			return nil, err
+		}
+	}
 	if l.balances == nil {
 		l.balances = map[string]uint64{}
 		l.transfers = map[settlement.ID]settlement.Transfer{}
@@ -55,27 +63,13 @@ func (l *Ledger) post(t *settlement.Transfer) (settlement.Result, error) {
 		return 0, err
 	}
 	if old, ok := l.transfers[t.ID]; ok {
-		if old != *t {
-			return 0, settlement.ErrConflict
-		}
-		return settlement.Duplicate, nil
+		return t.Again(&old)
 	}
-	if t.From == l.Issuer() {
-		if t.Amount > math.MaxUint64-l.outstanding {
-			return 0, settlement.ErrOverflow
-		}
-		l.outstanding += t.Amount
-	} else {
-		if t.Amount > l.balances[t.From] {
-			return 0, settlement.ErrInsufficient
-		}
-		l.balances[t.From] -= t.Amount
+	from, to, err := t.Move(l.Issuer(), l.balances[t.From], l.balances[t.To])
+	if err != nil {
+		return 0, err
 	}
-	if t.To == l.Issuer() {
-		l.outstanding -= t.Amount
-	} else {
-		l.balances[t.To] += t.Amount // no more than is outstanding
-	}
+	l.balances[t.From], l.balances[t.To] = from, to
 	l.transfers[t.ID] = *t
 	return settlement.Applied, nil
 }
@@ -87,9 +81,6 @@ func (l *Ledger) Balance(ctx context.Context, account string) (uint64, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if account == l.Issuer() {
-		return l.outstanding, nil
-	}
 	return l.balances[account], nil
 }
 
@@ -99,6 +90,7 @@ func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, err
 		l.mu.Lock()
 		balances := maps.Clone(l.balances)
 		l.mu.Unlock()
+		delete(balances, l.Issuer())
 		for _, name := range slices.Sorted(maps.Keys(balances)) {
 			if err := ctx.Err(); err != nil {
 				yield(settlement.Account{}, err)

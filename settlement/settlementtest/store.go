@@ -2,83 +2,123 @@ package settlementtest
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/computemarket/computemarket/settlement"
 )
 
 // Store is a settlement.Store in memory. The zero Store is new and ready.
 type Store struct {
-	mu       sync.Mutex
+	// Term is that of the leases. Zero: the next Acquire takes the lease over.
+	Term time.Duration
+
+	mu       sync.Mutex // guards what follows
+	lease    settlement.Lease
+	free     bool      // the lease was given up
+	until    time.Time // the end of a lease with a term
 	state    settlement.State
 	failures map[uint64]settlement.Failure
 }
 
 var _ settlement.Store = (*Store)(nil)
 
-// Acquire implements settlement.Store.
-func (s *Store) Acquire(ctx context.Context) (settlement.State, error) {
+// Load implements settlement.Store.
+func (s *Store) Load(ctx context.Context) (settlement.Lease, settlement.State, error) {
 	if err := ctx.Err(); err != nil {
-		return settlement.State{}, err
+		return settlement.Lease{}, settlement.State{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.Epoch++
-	return s.state, nil
+	if s.free || s.Term > 0 && !time.Now().Before(s.until) {
+		return settlement.Lease{}, s.state, nil
+	}
+	return s.lease, s.state, nil
+}
+
+// Acquire implements settlement.Store.
+func (s *Store) Acquire(ctx context.Context) (settlement.Lease, settlement.State, error) {
+	if err := ctx.Err(); err != nil {
+		return settlement.Lease{}, settlement.State{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left := time.Until(s.until); s.Term > 0 && !s.free && left > 0 {
+		return settlement.Lease{}, settlement.State{}, &settlement.HeldError{Holder: s.lease.Holder, Wait: left}
+	}
+	epoch := s.lease.Epoch + 1
+	s.lease = settlement.Lease{Epoch: epoch, Holder: fmt.Sprintf("engine %d", epoch), Term: s.Term}
+	s.free = false
+	s.renew()
+	return s.lease, s.state, nil
+}
+
+func (s *Store) renew() { s.until = time.Now().Add(s.Term) }
+
+// check is the fence. s.mu is held.
+func (s *Store) check(lease settlement.Lease) error {
+	if s.free {
+		return lease.Check(settlement.Lease{})
+	}
+	return lease.Check(s.lease)
 }
 
 // Save implements settlement.Store.
-func (s *Store) Save(ctx context.Context, state settlement.State, put []settlement.Failure, drop []uint64) error {
+func (s *Store) Save(ctx context.Context, lease settlement.Lease, c settlement.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if state.Epoch != s.state.Epoch {
-		return settlement.ErrFenced
+	if err := s.check(lease); err != nil {
+		return err
 	}
-	s.state = state
+	s.renew()
+	s.state = c.State
 	if s.failures == nil {
 		s.failures = map[uint64]settlement.Failure{}
 	}
-	for _, f := range put {
+	for _, f := range c.Put {
 		s.failures[f.Seq] = f
 	}
-	for _, seq := range drop {
+	for _, seq := range c.Drop {
 		delete(s.failures, seq)
 	}
 	return nil
 }
 
 // Advance implements settlement.Store.
-func (s *Store) Advance(ctx context.Context, state settlement.State) error {
-	return s.Save(ctx, state, nil, nil)
+func (s *Store) Advance(ctx context.Context, lease settlement.Lease, state settlement.State) error {
+	return s.Save(ctx, lease, settlement.Change{State: state})
 }
 
-// Failure implements settlement.Store.
-func (s *Store) Failure(ctx context.Context, seq uint64) (settlement.Failure, error) {
-	if err := ctx.Err(); err != nil {
-		return settlement.Failure{}, err
+// Release implements settlement.Store.
+func (s *Store) Release(ctx context.Context, lease settlement.Lease, state settlement.State) error {
+	if err := s.Advance(ctx, lease, state); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, ok := s.failures[seq]
-	if !ok {
-		return settlement.Failure{}, settlement.ErrNotArchived
+	if s.lease.Is(lease) {
+		s.free = true
 	}
-	return f, nil
+	return nil
 }
 
 // Failures implements settlement.Store.
-func (s *Store) Failures(ctx context.Context) iter.Seq2[settlement.Failure, error] {
+func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.Failure, error] {
 	return func(yield func(settlement.Failure, error) bool) {
 		s.mu.Lock()
 		failures := maps.Clone(s.failures)
 		s.mu.Unlock()
 		for _, seq := range slices.Sorted(maps.Keys(failures)) {
+			if seq < from {
+				continue
+			}
 			if err := ctx.Err(); err != nil {
 				yield(settlement.Failure{}, err)
 				return

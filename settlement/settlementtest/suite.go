@@ -12,7 +12,7 @@ import (
 )
 
 // Clause is one promise of an interface, checked on what Open gives: a
-// settlement.Ledger or a settlement.Store.
+// settlement.Ledger, a settlement.Store, or Books of both.
 type Clause[T any] struct {
 	Name  string
 	Check func(ctx context.Context, open Open[T]) error

@@ -31,6 +31,8 @@ func LedgerClauses() []Clause[settlement.Ledger] {
 		{"InvalidTransfers", invalidTransfers},
 		{"BurnOnlyWhatIsThere", burnOnlyWhatIsThere},
 		{"AccountsInOrder", accountsInOrder},
+		{"AccountsAtOneMoment", accountsAtOneMoment},
+		{"NeverHalf", neverHalf},
 		{"ZeroAmount", zeroAmount},
 		{"HostileNames", hostileNames},
 		{"LedgerCancelled", ledgerCancelled},
@@ -57,7 +59,7 @@ func issue(l settlement.Ledger, n int, to string, amount uint64) settlement.Tran
 
 // wantPost posts and checks the results, the error, and conservation.
 func wantPost(ctx context.Context, l settlement.Ledger, ts []settlement.Transfer, want error, results ...settlement.Result) error {
-	got, err := l.Post(ctx, ts)
+	got, err := l.Post(ctx, none, ts)
 	if !errors.Is(err, want) || (err == nil) != (want == nil) {
 		return fmt.Errorf("Post: error %v, want %v", err, want)
 	}
@@ -87,6 +89,9 @@ const (
 )
 
 type transfers = []settlement.Transfer
+
+// none is the lease of callers who are no engine.
+var none settlement.Lease
 
 func issueTransferBurn(ctx context.Context, open Open[settlement.Ledger]) error {
 	return with("issue", open, func(l settlement.Ledger) error {
@@ -265,6 +270,72 @@ func accountsInOrder(ctx context.Context, open Open[settlement.Ledger]) error {
 	})
 }
 
+// accountsAtOneMoment: the balances are those from when the iteration began,
+// whatever is posted while it goes on, also where there are more accounts than
+// a store reads at once.
+func accountsAtOneMoment(ctx context.Context, open Open[settlement.Ledger]) error {
+	return with("moment", open, func(l settlement.Ledger) error {
+		const n = 10_000
+		var ts transfers
+		for i := range n {
+			ts = append(ts, issue(l, i+1, fmt.Sprintf("%05d", i), 2))
+		}
+		if r, err := l.Post(ctx, none, ts); err != nil || len(r) != n {
+			return fmt.Errorf("%d results of %d, %w", len(r), n, err)
+		}
+		var sum uint64
+		met := 0
+		for a, err := range l.Accounts(ctx) {
+			if err != nil {
+				return err
+			}
+			sum += a.Balance
+			met++
+			if met == 1 { // from the last, which is still to come, to the first, which was
+				ts := transfers{move(n+1, fmt.Sprintf("%05d", n-1), "00000", 2), issue(l, n+2, "99999", 7)}
+				if _, err := l.Post(ctx, none, ts); err != nil {
+					return err
+				}
+			}
+		}
+		if sum != 2*n || met != n {
+			return fmt.Errorf("%d accounts with %d in all, want %d with %d", met, sum, n, 2*n)
+		}
+		return Conserved(ctx, l)
+	})
+}
+
+// neverHalf: no reader sees a debit without its credit.
+func neverHalf(ctx context.Context, open Open[settlement.Ledger]) error {
+	return with("half", open, func(l settlement.Ledger) error {
+		if err := wantPost(ctx, l, transfers{issue(l, 1, "a", 1000)}, nil, applied); err != nil {
+			return err
+		}
+		done := make(chan error, 1)
+		go func() {
+			for i := range 100 {
+				there, back := move(2+2*i, "a", "b", 1000), move(3+2*i, "b", "a", 1000)
+				if _, err := l.Post(ctx, none, transfers{there, back}); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+		for {
+			if err := Conserved(ctx, l); err != nil {
+				<-done
+				return err
+			}
+			select {
+			case err := <-done:
+				return errors.Join(err, Conserved(ctx, l))
+			default:
+			}
+		}
+	})
+}
+
 func zeroAmount(ctx context.Context, open Open[settlement.Ledger]) error {
 	return with("zero", open, func(l settlement.Ledger) error {
 		return errors.Join(
@@ -295,7 +366,7 @@ func ledgerCancelled(ctx context.Context, open Open[settlement.Ledger]) error {
 	return with("cancelled", open, func(l settlement.Ledger) error {
 		dead, cancel := context.WithCancel(ctx)
 		cancel()
-		if results, err := l.Post(dead, transfers{issue(l, 1, "a", 1)}); !errors.Is(err, context.Canceled) || len(results) != 0 {
+		if results, err := l.Post(dead, none, transfers{issue(l, 1, "a", 1)}); !errors.Is(err, context.Canceled) || len(results) != 0 {
 			return fmt.Errorf("Post: %v, %v, want context.Canceled", results, err)
 		}
 		if _, err := l.Balance(dead, "a"); !errors.Is(err, context.Canceled) {
@@ -323,7 +394,7 @@ func largePost(ctx context.Context, open Open[settlement.Ledger]) error {
 		for i := range n {
 			ts = append(ts, move(2+i, "a", fmt.Sprintf("b%d", i%100), 1))
 		}
-		results, err := l.Post(ctx, ts)
+		results, err := l.Post(ctx, none, ts)
 		if err != nil || len(results) != len(ts) {
 			return fmt.Errorf("%d results of %d: %w", len(results), len(ts), err)
 		}
@@ -345,7 +416,7 @@ func concurrentPosts(ctx context.Context, open Open[settlement.Ledger]) error {
 			wg.Go(func() {
 				for i := range n {
 					t := move(2+i, "a", "b", 1)
-					results, err := l.Post(ctx, transfers{t})
+					results, err := l.Post(ctx, none, transfers{t})
 					mu.Lock()
 					if err != nil {
 						failures = append(failures, err)

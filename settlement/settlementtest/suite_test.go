@@ -2,7 +2,11 @@ package settlementtest_test
 
 import (
 	"context"
+	"errors"
+	"iter"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/computemarket/computemarket/settlement"
@@ -40,54 +44,54 @@ func fails[T any](t *testing.T, clauses []settlementtest.Clause[T], name string,
 
 type brokenLedger struct {
 	settlement.Ledger
-	post func(settlement.Ledger, context.Context, []settlement.Transfer) ([]settlement.Result, error)
+	post func(settlement.Ledger, context.Context, settlement.Lease, []settlement.Transfer) ([]settlement.Result, error)
 }
 
-func (b brokenLedger) Post(ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-	return b.post(b.Ledger, ctx, ts)
+func (b brokenLedger) Post(ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
+	return b.post(b.Ledger, ctx, lease, ts)
 }
 
 func TestLedgerSuiteCatches(t *testing.T) {
-	type postFunc = func(settlement.Ledger, context.Context, []settlement.Transfer) ([]settlement.Result, error)
+	type postFunc = func(settlement.Ledger, context.Context, settlement.Lease, []settlement.Transfer) ([]settlement.Result, error)
 	for name, c := range map[string]struct {
 		clause string
 		post   postFunc
 	}{
-		"debit without credit": {"DebitAndCredit", func(l settlement.Ledger, ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+		"debit without credit": {"DebitAndCredit", func(l settlement.Ledger, ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
 			ts = slices.Clone(ts)
 			for i := range ts {
 				if ts[i].To == "b" {
 					ts[i].To = l.Issuer()
 				}
 			}
-			return l.Post(ctx, ts)
+			return l.Post(ctx, lease, ts)
 		}},
-		"another content under the same id accepted": {"ConflictOnOtherContent", func(l settlement.Ledger, ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-			r, err := l.Post(ctx, ts)
+		"another content under the same id accepted": {"ConflictOnOtherContent", func(l settlement.Ledger, ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
+			r, err := l.Post(ctx, lease, ts)
 			if err != nil && len(r) < len(ts) {
 				return append(r, settlement.Duplicate), nil
 			}
 			return r, err
 		}},
-		"applies an id twice": {"OncePerID", func(l settlement.Ledger, ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-			r, err := l.Post(ctx, ts)
+		"applies an id twice": {"OncePerID", func(l settlement.Ledger, ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
+			r, err := l.Post(ctx, lease, ts)
 			for i := range r {
 				if r[i] == settlement.Duplicate {
 					again := ts[i]
 					again.ID[0] ^= 0xff
-					l.Post(ctx, []settlement.Transfer{again})
+					l.Post(ctx, lease, []settlement.Transfer{again})
 				}
 			}
 			return r, err
 		}},
-		"goes on after a failure": {"StopsAtFirstFailure", func(l settlement.Ledger, ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
-			r, err := l.Post(ctx, ts)
+		"goes on after a failure": {"StopsAtFirstFailure", func(l settlement.Ledger, ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
+			r, err := l.Post(ctx, lease, ts)
 			if err != nil && len(r)+1 < len(ts) {
-				l.Post(ctx, ts[len(r)+1:])
+				l.Post(ctx, lease, ts[len(r)+1:])
 			}
 			return r, err
 		}},
-		"acknowledges without applying": {"IssueTransferBurn", func(l settlement.Ledger, ctx context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+		"acknowledges without applying": {"IssueTransferBurn", func(l settlement.Ledger, ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
 			r := make([]settlement.Result, len(ts))
 			for i := range r {
 				r[i] = settlement.Applied
@@ -108,32 +112,46 @@ func TestLedgerSuiteCatches(t *testing.T) {
 	}
 }
 
+type saveFunc = func(settlement.Store, context.Context, settlement.Lease, settlement.Change) error
+
 type brokenStore struct {
 	settlement.Store
-	save func(settlement.Store, context.Context, settlement.State, []settlement.Failure, []uint64) error
+	save saveFunc
 }
 
-func (b brokenStore) Save(ctx context.Context, st settlement.State, put []settlement.Failure, drop []uint64) error {
-	return b.save(b.Store, ctx, st, put, drop)
+func (b brokenStore) Save(ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+	return b.save(b.Store, ctx, lease, c)
 }
 
 func TestStoreSuiteCatches(t *testing.T) {
 	for name, c := range map[string]struct {
 		clause string
-		save   func(settlement.Store, context.Context, settlement.State, []settlement.Failure, []uint64) error
+		save   saveFunc
 	}{
-		"archive lost": {"SaveTogether", func(s settlement.Store, ctx context.Context, st settlement.State, _ []settlement.Failure, drop []uint64) error {
-			return s.Save(ctx, st, nil, drop)
+		"archive lost": {"SaveTogether", func(s settlement.Store, ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+			c.Put = nil
+			return s.Save(ctx, lease, c)
 		}},
-		"mode lost": {"SaveTogether", func(s settlement.Store, ctx context.Context, st settlement.State, put []settlement.Failure, drop []uint64) error {
-			st.Mode = settlement.DryRun
-			return s.Save(ctx, st, put, drop)
+		"mode lost": {"SaveTogether", func(s settlement.Store, ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+			c.State.Mode = settlement.DryRun
+			return s.Save(ctx, lease, c)
 		}},
-		"no fence": {"Fenced", func(s settlement.Store, ctx context.Context, st settlement.State, put []settlement.Failure, drop []uint64) error {
-			for err := s.Save(ctx, st, put, drop); err != nil; err = s.Save(ctx, st, put, drop) {
-				st.Epoch++
+		"a delay that is over forgotten": {"WholeState", func(s settlement.Store, ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+			if c.State.Activation == settlement.After(0) {
+				c.State.Activation = settlement.Activation{}
 			}
-			return nil
+			return s.Save(ctx, lease, c)
+		}},
+		"no fence": {"Fenced", func(s settlement.Store, ctx context.Context, _ settlement.Lease, c settlement.Change) error {
+			lease, _, err := s.Load(ctx)
+			return errors.Join(err, s.Save(ctx, lease, c))
+		}},
+		"a fence that compares the epoch alone": {"HolderCompared", func(s settlement.Store, ctx context.Context, lease settlement.Lease, c settlement.Change) error {
+			latest, _, err := s.Load(ctx)
+			if latest.Epoch == lease.Epoch {
+				lease = latest
+			}
+			return errors.Join(err, s.Save(ctx, lease, c))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,5 +164,116 @@ func TestStoreSuiteCatches(t *testing.T) {
 				t.Errorf("clause %s passes", c.clause)
 			}
 		})
+	}
+}
+
+func books(fence bool) settlementtest.Open[settlementtest.Books] {
+	return byName(func() settlementtest.Books {
+		store := new(settlementtest.Store)
+		ledger := new(settlementtest.Ledger)
+		if fence {
+			ledger.Fence = store
+		}
+		return settlementtest.Books{Ledger: ledger, Store: store}
+	})
+}
+
+func TestFence(t *testing.T) { settlementtest.RunFence(t, books(true)) }
+
+// looksFirst compares the lease and posts then, with nothing to hold the two
+// together.
+type looksFirst struct {
+	settlement.Ledger
+	store settlement.Store
+	epoch bool // compares the epoch alone
+}
+
+func (l looksFirst) Post(ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) ([]settlement.Result, error) {
+	latest, _, err := l.store.Load(ctx)
+	if l.epoch && latest.Epoch == lease.Epoch {
+		latest = lease
+	}
+	if err == nil && !lease.IsZero() {
+		err = lease.Check(latest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	runtime.Gosched()
+	return l.Ledger.Post(ctx, settlement.Lease{}, ts)
+}
+
+func TestFenceSuiteCatches(t *testing.T) {
+	clauses := settlementtest.FenceClauses()
+	if !fails(t, clauses, "FencedPost", books(false)) {
+		t.Error("FencedPost passes a ledger without a fence")
+	}
+	loose := func(epoch bool) settlementtest.Open[settlementtest.Books] {
+		return byName(func() settlementtest.Books {
+			store := new(settlementtest.Store)
+			return settlementtest.Books{Ledger: looksFirst{new(settlementtest.Ledger), store, epoch}, Store: store}
+		})
+	}
+	if !fails(t, clauses, "PostComparesHolder", loose(true)) {
+		t.Error("PostComparesHolder passes a ledger that compares the epoch alone")
+	}
+	for range 100 { // a race
+		if fails(t, clauses, "NothingMovesAfterTakeOver", loose(false)) {
+			return
+		}
+	}
+	t.Error("NothingMovesAfterTakeOver passes a ledger that looks before it posts, 100 times")
+}
+
+// torn debits and credits in two steps, and its Accounts shows the balances as
+// they are at each step of the loop.
+type torn struct {
+	settlementtest.Ledger
+	half atomic.Int64 // credits under way
+}
+
+func (l *torn) Post(ctx context.Context, lease settlement.Lease, ts []settlement.Transfer) (results []settlement.Result, err error) {
+	for _, t := range ts {
+		l.half.Store(int64(t.Amount))
+		runtime.Gosched()
+		l.half.Store(0)
+		r, err := l.Ledger.Post(ctx, lease, []settlement.Transfer{t})
+		if results = append(results, r...); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+func (l *torn) Balance(ctx context.Context, account string) (uint64, error) {
+	b, err := l.Ledger.Balance(ctx, account)
+	if account != l.Issuer() {
+		b -= min(b, uint64(l.half.Load()))
+	}
+	return b, err
+}
+
+func (l *torn) Accounts(ctx context.Context) iter.Seq2[settlement.Account, error] {
+	return func(yield func(settlement.Account, error) bool) {
+		for a := range l.Ledger.Accounts(ctx) {
+			balance, err := l.Balance(ctx, a.Name)
+			if !yield(settlement.Account{Name: a.Name, Balance: balance}, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestLedgerSuiteCatchesTorn(t *testing.T) {
+	open := byName(func() settlement.Ledger { return new(torn) })
+	for _, clause := range []string{"AccountsAtOneMoment", "NeverHalf"} {
+		caught := false
+		for range 20 { // NeverHalf is a race
+			caught = caught || fails(t, settlementtest.LedgerClauses(), clause, open)
+			open = byName(func() settlement.Ledger { return new(torn) })
+		}
+		if !caught {
+			t.Errorf("clause %s passes", clause)
+		}
 	}
 }
