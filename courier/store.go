@@ -31,10 +31,13 @@ type Store interface {
 	Get(ctx context.Context, id ID) (Receipt, error)
 
 	// List yields the receipts of a list with Seq >= from in the order of Seq,
-	// as they stood when the iteration began, in constant memory. A receipt that
-	// is found damaged is kept aside, logged, and stops no other. The first error
-	// ends the iteration. Breaking out is allowed at any step, and so is every other
-	// method meanwhile, except closing the store.
+	// in constant memory: those that were in the list when the iteration began,
+	// each once. One that leaves the list meanwhile may be shown as it stood, or
+	// left out; so may one that a Move brings in. One that is appended meanwhile
+	// is not shown. A receipt that is found damaged is kept aside, logged, and
+	// stops no other. The first error ends the iteration. Breaking out is allowed
+	// at any step, and so is every other method meanwhile, except closing the
+	// store.
 	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
 
 	// Move applies moves in order, all in one atomic write. A move is skipped if

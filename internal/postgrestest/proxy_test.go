@@ -122,6 +122,49 @@ func TestAnswerOfCommitLost(t *testing.T) {
 	}
 }
 
+// A call that is cancelled while its COMMIT is under way has an unknown outcome,
+// and says so.
+func TestCancelledInCommit(t *testing.T) {
+	db, next := behindProxy(t, isCommit)
+	m, err := openMarket(t.Context(), db, nil)
+	if err == nil {
+		err = couriersql.Migrate(t.Context(), db)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := couriersql.New(t.Context(), db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]struct {
+		do   func(context.Context) error
+		want error
+	}{
+		"receiptsql.Append": {func(ctx context.Context) error {
+			_, err := m.receipts.Append(ctx, []receipt.Receipt{numbered(1)})
+			return err
+		}, receipt.ErrUnknown},
+		"settlementsql.Post": {func(ctx context.Context) error {
+			return posted(m.ledger.Post(ctx, []settlement.Transfer{issue(0, "a"), issue(1, "b")}))
+		}, settlement.ErrUnknown},
+		"couriersql.Append": {func(ctx context.Context) error {
+			_, err := c.Append(ctx, courier.Receipt{ID: courier.ID{1}, Sender: "a", SentAt: issued})
+			return err
+		}, courier.ErrUnknown},
+	} {
+		next.set(freeze)
+		ctx, cancel := context.WithCancel(t.Context())
+		answer := make(chan error, 1)
+		go func() { answer <- call.do(ctx) }()
+		<-next.sprung
+		cancel()
+		if err := <-answer; !errors.Is(err, call.want) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A statement that commits by itself.
 func TestAnswerOfStatementLost(t *testing.T) {
 	ctx := t.Context()

@@ -65,6 +65,12 @@ func TestTablesMissingOlderNewer(t *testing.T) {
 			t.Errorf("%s with older tables: %v", c.name, err)
 		}
 	}
+	set(-1) // by hand
+	for i, damage := range []error{receipt.ErrCorrupt, settlement.ErrCorrupt, courier.ErrCorrupt} {
+		if c := components[i]; !errors.Is(c.open(ctx, db), damage) || !errors.Is(c.migrate(ctx, db), damage) {
+			t.Errorf("%s with version -1: %v, %v", c.name, c.open(ctx, db), c.migrate(ctx, db))
+		}
+	}
 	set(99)
 	for _, c := range components {
 		if err := c.open(ctx, db); !errors.Is(err, c.newer) {
@@ -73,6 +79,40 @@ func TestTablesMissingOlderNewer(t *testing.T) {
 		if err := c.migrate(ctx, db); !errors.Is(err, c.newer) {
 			t.Errorf("Migrate of %s with newer tables: %v", c.name, err)
 		}
+	}
+}
+
+// Tables of the first version, with a receipt in each, come to the newest.
+func TestMigrateFromFirst(t *testing.T) {
+	ctx, db := t.Context(), openDB(t, sharedServer(t), newSchema())
+	for _, c := range components {
+		if err := c.migrate(ctx, db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, err1 := receiptsql.New(ctx, db, nil)
+	queue, err2 := couriersql.New(ctx, db, nil)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	_, err1 = log.Append(ctx, []receipt.Receipt{numbered(1)})
+	_, err2 = queue.Append(ctx, courier.Receipt{ID: courier.ID{1}, Sender: "a", SentAt: issued})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	run(t, db, `DROP INDEX receipts_superseded`, `DROP INDEX courier_lists`, `ALTER TABLE courier_log DROP COLUMN aside`,
+		`CREATE UNIQUE INDEX courier_lists ON courier_receipts (state, seq)`,
+		`UPDATE computemarket_schema SET version = 1 WHERE component <> 'settlement'`)
+	for _, c := range components {
+		if err := errors.Join(c.migrate(ctx, db), c.open(ctx, db)); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	_, err1 = log.Get(ctx, numbered(1).Key)
+	_, err2 = queue.Get(ctx, courier.ID{1})
+	counts, err3 := queue.Count(ctx)
+	if err := errors.Join(err1, err2, err3); err != nil || counts != (courier.Counts{Pending: 1}) {
+		t.Errorf("%+v, %v", counts, err)
 	}
 }
 

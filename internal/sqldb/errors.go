@@ -90,6 +90,16 @@ func Outcome(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnknown, err)
 }
 
+// settled is Outcome for a call that ctx bounds. When ctx has ended, success is
+// not known either: a server that is told to stop waiting for its standby
+// servers answers with success too.
+func settled(ctx context.Context, err error) error {
+	if err == nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	}
+	return Outcome(err)
+}
+
 // Translate maps what happened to the caller's context and to the sql.DB to
 // errors that can be told apart.
 func Translate(ctx context.Context, err error) error {

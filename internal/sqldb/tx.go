@@ -43,7 +43,7 @@ func Run(ctx context.Context, db *sql.DB, idle time.Duration, f func(*sql.Tx) er
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return Outcome(tx.Commit())
+		return settled(ctx, tx.Commit())
 	})
 }
 
@@ -135,7 +135,7 @@ func alone(ctx context.Context, db *sql.DB, idle time.Duration, f func(Querier) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := Outcome(f(db))
+	err := settled(ctx, f(db))
 	if ofSettings(ctx, err) {
 		return Run(ctx, db, idle, func(tx *sql.Tx) error { return f(tx) })
 	}
