@@ -16,6 +16,17 @@
 // a smaller one; a large batch therefore costs little more than a single
 // receipt.
 //
+// # What the store needs
+//
+// A pool of one connection is enough. The driver has to run several statements
+// in an Exec without arguments, as pgx and lib/pq do. Timeouts, isolation and
+// synchronous_commit of the server, the database or the role do not matter: each
+// transaction sets its own, and only the context of a call bounds it. A server
+// with fsync or full_page_writes turned off is refused with [ErrUnsafe].
+//
+// A row that no release of this library can have written is a damaged receipt:
+// After passes it by, Get and Append answer receipt.ErrCorrupt for its key.
+//
 // # Tables
 //
 //	receipts      a row for each receipt. superseded_by is NULL, except in a dry

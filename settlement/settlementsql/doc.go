@@ -28,6 +28,17 @@
 // moved nothing, and stands by. Credits are issued and transferred without a
 // lease, on any node.
 //
+// # What the stores need
+//
+// A pool of one connection is enough. The driver has to run several statements
+// in an Exec without arguments, as pgx and lib/pq do. Timeouts, isolation and
+// synchronous_commit of the server, the database or the role do not matter: each
+// transaction sets its own, and only the context of a call bounds it. A server
+// with fsync or full_page_writes turned off is refused with [ErrUnsafe].
+//
+// A row that no release of this library can have written is
+// settlement.ErrCorrupt for whoever asks for it, and names itself.
+//
 // # Tables
 //
 //	ledger_accounts      balances; the one of the issuer is what is outstanding
