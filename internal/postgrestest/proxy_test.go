@@ -146,7 +146,7 @@ func TestCancelledInCommit(t *testing.T) {
 			return err
 		}, receipt.ErrUnknown},
 		"settlementsql.Post": {func(ctx context.Context) error {
-			return posted(m.ledger.Post(ctx, []settlement.Transfer{issue(0, "a"), issue(1, "b")}))
+			return posted(m.ledger.Post(ctx, settlement.Lease{}, []settlement.Transfer{issue(0, "a"), issue(1, "b")}))
 		}, settlement.ErrUnknown},
 		"couriersql.Append": {func(ctx context.Context) error {
 			_, err := c.Append(ctx, courier.Receipt{ID: courier.ID{1}, Sender: "a", SentAt: issued})
