@@ -133,6 +133,7 @@ func NewBook(opts *Options) (*Book, error) {
 		cold:     make([]coldOrder, 1),
 		levels:   make([]level, 1),
 		groups:   make([]group, 1),
+		moments:  make([]time.Time, 1),
 		held:     make([]reservation, 1),
 		changed:  make(chan struct{}, 1),
 	}
@@ -299,18 +300,23 @@ func (b *Book) lookup(id string) (slot uint32, ok bool) {
 // setSince notes when an order came. Its distance from a moment before is
 // monotonic where the clock's readings are, as an age has to be. No distance is
 // longer than 292 years, so a clock that is set from one age to another makes a
-// new moment; there is room for 32.
+// new moment; there is room for 31, behind an unused one.
 func (b *Book) setSince(c *coldOrder, now time.Time) {
-	i, d := len(b.moments)-1, time.Duration(math.MaxInt64)
-	if i >= 0 {
-		d = now.Sub(b.moments[i])
-	}
-	if (d == math.MaxInt64 || d == math.MinInt64) && i+1 < 32 {
-		b.moments = append(b.moments, now)
-		i, d = i+1, 0
+	i := len(b.moments) - 1
+	d := now.Sub(b.moments[i])
+	if i == 0 || d == math.MaxInt64 || d == math.MinInt64 {
+		i, d = b.newMoment(now, d)
 	}
 	c.stamp = c.stamp&^(31<<3) | uint64(i)<<3
 	c.since = int64(d)
+}
+
+func (b *Book) newMoment(now time.Time, d time.Duration) (int, time.Duration) {
+	if len(b.moments) == 32 {
+		return 31, d
+	}
+	b.moments = append(b.moments, now)
+	return len(b.moments) - 1, 0
 }
 
 func (b *Book) sinceOf(c *coldOrder) time.Time {

@@ -36,7 +36,10 @@ func (b *Book) enqueue(slot uint32, lane, sd uint8) {
 	ln := &b.lanes[lane]
 	s := &ln.sides[sd]
 	key := p.price ^ s.flip
-	lv := b.levelAt(&s.queue, level{price: p.price, lane: lane, side: sd})
+	at, lv, ok := s.queue.find(key)
+	if !ok {
+		lv = b.addLevel(s, at, level{price: p.price, lane: lane, side: sd})
+	}
 	l := &b.levels[lv]
 	p.level, p.next, p.prev = lv, 0, l.tail
 	b.orders[l.tail].next = slot
@@ -149,14 +152,8 @@ func (b *Book) leave(slot uint32) {
 	}
 }
 
-// levelAt finds the level where an order belongs, or makes it.
-func (b *Book) levelAt(ld *ladder, l level) uint32 {
-	s := &b.lanes[l.lane].sides[l.side]
-	key := l.price ^ s.flip
-	at, lv, ok := ld.find(key)
-	if ok {
-		return lv
-	}
+// addLevel puts a new level on one of the ladders, where find said it belongs.
+func (b *Book) addLevel(s *side, at spot, l level) (lv uint32) {
 	if lv = b.freeLevel; lv != 0 {
 		b.freeLevel = b.levels[lv].head
 	} else {
@@ -164,7 +161,8 @@ func (b *Book) levelAt(ld *ladder, l level) uint32 {
 		lv = uint32(len(b.levels) - 1)
 	}
 	b.levels[lv] = l
-	ld.insert(at, key, lv)
+	key := l.price ^ s.flip
+	s.ladder(l.aside).insert(at, key, lv)
 	if s.onOther(key, l.aside) {
 		s.twice++
 	}

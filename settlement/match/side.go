@@ -79,7 +79,8 @@ func (b *Book) initSide(s *side, which Side) {
 // bestKey returns the key of the best order.
 func (s *side) bestKey() (key uint64, ok bool) {
 	key, ok = s.queue.best()
-	if k, other := s.aside.best(); other {
+	if len(s.aside.blocks) > 0 {
+		k, _ := s.aside.best()
 		return max(key, k), true
 	}
 	return key, ok
@@ -160,8 +161,12 @@ func (b *Book) setAside(slot uint32) {
 	ln := &b.lanes[c.lane()]
 	s := &ln.sides[c.side()]
 	key := p.price ^ s.flip
-	p.level = b.levelAt(&s.aside, level{price: p.price, lane: c.lane(), side: c.side(), aside: true})
-	l := &b.levels[p.level]
+	at, lv, ok := s.aside.find(key)
+	if !ok {
+		lv = b.addLevel(s, at, level{price: p.price, lane: c.lane(), side: c.side(), aside: true})
+	}
+	p.level = lv
+	l := &b.levels[lv]
 	l.n++
 	l.open += open(p.left, p.held)
 	g, ok := s.byName[c.account]
