@@ -36,11 +36,11 @@ type Loop struct {
 	finalizing int         // Finalize calls under way
 	judged     chan flight // those that ended
 	ready      []flight    // final, waiting for the next append
+	appending  bool        // while it is set, the next four belong to the append
 	batch      []flight    // being appended, or to be appended again
 	receipts   []receipt.Receipt
 	lost       []lost // of the batch, closed by somebody else
-	appending  bool
-	tries      int // appends of this batch
+	tries      int    // appends of this batch
 	appended   chan appendResult
 	retryAt    time.Duration // no append of the batch before
 	pause      time.Duration
@@ -235,7 +235,7 @@ func (l *Loop) next(now time.Time, passed time.Duration) (wait time.Duration, ok
 	sooner(expiry.Sub(now.Round(0)), expires)
 	wake, waits := l.book.nextWake()
 	sooner(wake-passed, waits)
-	sooner(l.retryAt-passed, len(l.batch) > 0 && !l.appending)
+	sooner(l.retryAt-passed, !l.appending && len(l.batch) > 0)
 	sooner(l.askAt-passed, l.askAt > passed)
 	hungry, waits := l.lanes.next(l.o.StarveAfter)
 	sooner(hungry-passed, waits)
