@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"strings"
 	"sync"
 )
 
@@ -11,7 +12,7 @@ import (
 type cache struct {
 	limit int
 
-	mu      sync.Mutex // guards all below, and the entries
+	mu      sync.Mutex // guards all below, and the entries; held over no call to anyone
 	entries map[string]*entry
 	known   int
 	newest  entry // sentinel of the ring of known entries: next is the newest, prev the oldest
@@ -19,7 +20,7 @@ type cache struct {
 
 // A fact is what is known of a slice.
 type fact struct {
-	kind   Kind
+	work   *work
 	proof  Hash
 	size   int64
 	tag    tag
@@ -30,17 +31,19 @@ type fact struct {
 type state uint8
 
 const (
-	absent state = iota // never computed, or failed
-	flying              // being computed
+	flying state = iota // being computed
 	known
+	failed
 )
 
+// An entry keeps nothing of the caller's: its ID is a copy, for the caller's may
+// be a few bytes of a long message.
 type entry struct {
 	id         string
 	state      state
 	fact       fact
-	settled    chan struct{} // closed when no longer flying; made by the first who waits
-	prev, next *entry
+	settled    chan struct{} // closed when no longer flying; made by the first who waits, dropped then
+	prev, next *entry        // in the ring, or nil
 }
 
 func newCache(limit int) *cache {
@@ -49,22 +52,76 @@ func newCache(limit int) *cache {
 	return c
 }
 
-// claim looks id up. If it is absent, the caller has e to compute, and must
-// settle it.
-func (c *cache) claim(id string) (e *entry, f fact, s state) {
+// do returns the fact of id. If none is known, compute makes it; of several calls
+// at once one computes, the others wait. A known fact is returned if compare,
+// which is the caller's own, agrees with it; what compare adds to it is kept. An
+// error is the caller's alone, and is not remembered.
+func (c *cache) do(ctx context.Context, id string, compute func() (fact, error), compare func(fact) (fact, error)) (fact, error) {
+	e, f, mine, err := c.claim(ctx, id)
+	switch {
+	case err != nil:
+		return fact{}, err
+	case mine:
+		return c.lead(e, compute)
+	}
+	more, err := compare(f)
+	if err == nil && more.tagged != f.tagged {
+		c.update(e, more)
+	}
+	return more, err
+}
+
+// claim finds the fact of id, waiting while another call computes it. If there is
+// none, mine is true, and the caller has to compute it and to settle e.
+func (c *cache) claim(ctx context.Context, id string) (e *entry, f fact, mine bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e = c.entries[id]
-	if e == nil {
-		e = &entry{id: id, state: flying}
-		c.entries[id] = e
-		return e, fact{}, absent
+	for {
+		e = c.entries[id]
+		if e == nil {
+			e = &entry{id: strings.Clone(id)}
+			c.entries[e.id] = e
+			return e, fact{}, true, nil
+		}
+		if e.state == flying {
+			if err := c.wait(ctx, e); err != nil {
+				return nil, fact{}, false, err
+			}
+		}
+		if e.state == known {
+			if e.next != nil { // it may have been dropped since
+				e.unlink()
+				c.link(e)
+			}
+			return e, e.fact, false, nil
+		}
+		// That call failed: perhaps it is this one's turn.
 	}
-	if e.state == known {
-		e.unlink()
-		c.link(e)
+}
+
+// wait gives up c.mu until e is settled or ctx is done, as a sync.Cond would.
+func (c *cache) wait(ctx context.Context, e *entry) error {
+	if e.settled == nil {
+		e.settled = make(chan struct{})
 	}
-	return e, e.fact, e.state
+	settled := e.settled
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lead computes what e stands for, and settles e whatever happens.
+func (c *cache) lead(e *entry, compute func() (fact, error)) (f fact, err error) {
+	returned := false
+	defer func() { c.settle(e, f, returned && err == nil) }()
+	f, err = compute()
+	returned = true
+	return f, err
 }
 
 // settle ends the flight of e: with a fact that is remembered, or with a failure
@@ -82,38 +139,19 @@ func (c *cache) settle(e *entry, f fact, ok bool) {
 			c.known--
 		}
 	} else {
-		e.state = absent
+		e.state = failed
 		delete(c.entries, e.id)
 	}
 	if e.settled != nil {
 		close(e.settled)
+		e.settled = nil
 	}
 }
 
-// await waits until e is settled or ctx is done.
-func (c *cache) await(ctx context.Context, e *entry) (fact, state) {
-	c.mu.Lock()
-	if e.state == flying {
-		if e.settled == nil {
-			e.settled = make(chan struct{})
-		}
-		settled := e.settled
-		c.mu.Unlock()
-		select {
-		case <-settled:
-		case <-ctx.Done():
-		}
-		c.mu.Lock()
-	}
-	defer c.mu.Unlock()
-	return e.fact, e.state
-}
-
-// setTag adds the tag to a fact that had none.
-func (c *cache) setTag(e *entry, t tag) {
+func (c *cache) update(e *entry, f fact) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.fact.tag, e.fact.tagged = t, true
+	e.fact = f
 }
 
 func (c *cache) link(e *entry) {

@@ -3,6 +3,8 @@ package workload
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/internal/callback"
 )
 
 var (
@@ -33,16 +35,15 @@ var (
 	// ErrHash reports a text that is not 64 hexadecimal digits.
 	ErrHash = errors.New("workload: invalid hash")
 
-	// ErrOptions reports options that contradict their documentation.
+	// ErrOptions reports an argument that cannot be meant: options that contradict
+	// their documentation, a required argument that is nil, or a Runner that [New]
+	// did not make. Nothing was read.
 	ErrOptions = errors.New("workload: invalid options")
 )
 
-// errGoexit stands for the result of work whose goroutine was ended under it by
-// the caller's code.
-var errGoexit = errors.New("workload: runtime.Goexit in a job or reader")
-
-// A PanicError is what [Runner.Run] returns when a Job, or the reader behind an
-// Input, panicked. The process and the Runner live on.
+// A PanicError is what a call returns when the caller's code in it panicked: a
+// Job, or the reader or writer behind an argument. The process and the Runner live
+// on.
 type PanicError struct {
 	Value any    // what was passed to panic
 	Stack []byte // of the goroutine that panicked
@@ -53,7 +54,4 @@ func (e *PanicError) Error() string { return fmt.Sprintf("workload: panic: %v", 
 
 // Unwrap returns the panic's value when that was an error, such as
 // [runtime.Error].
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
+func (e *PanicError) Unwrap() error { return (&callback.Panic{Value: e.Value}).Unwrap() }

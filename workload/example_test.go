@@ -93,14 +93,14 @@ func ExampleVerifyRange() {
 		return
 	}
 	var proof bytes.Buffer
-	if err := workload.ProveRange(&proof, input, outboard, 110_000, 21); err != nil {
+	if err := workload.ProveRange(context.Background(), &proof, input, outboard, 110_000, 21); err != nil {
 		fmt.Println(err)
 		return
 	}
 
 	// The holder of the hash:
 	var out bytes.Buffer
-	size, err := workload.VerifyRange(&out, &proof, hash, 110_000, 21)
+	size, err := workload.VerifyRange(context.Background(), &out, &proof, hash, 110_000, 21)
 	fmt.Printf("%q of %d bytes, %v\n", out.String(), size, err)
 	// Output: "all work and no play." of 220000 bytes, <nil>
 }

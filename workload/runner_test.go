@@ -272,9 +272,8 @@ type outcome struct {
 func start(ctx context.Context, r *Runner, s Slice) <-chan outcome {
 	c := make(chan outcome, 1)
 	go func() {
-		var o outcome
-		defer func() { c <- o }() // after a Goexit too
-		o.h, o.err = r.Run(ctx, s)
+		h, err := r.Run(ctx, s)
+		c <- outcome{h, err}
 	}()
 	synctest.Wait()
 	return c
@@ -336,7 +335,7 @@ func TestOneCallersEndIsNotTheOthers(t *testing.T) {
 					t.Errorf("cancelled while waiting: %v, %v", o.h, o.err)
 				}
 				end(g, cancel)
-				if o := <-first; !o.h.IsZero() || (o.err == nil && name != "goexit") {
+				if o := <-first; !o.h.IsZero() || o.err == nil {
 					t.Errorf("first: %v, %v", o.h, o.err)
 				}
 				synctest.Wait()
@@ -544,10 +543,8 @@ func TestCancelWhileWaitingForAWorker(t *testing.T) {
 
 func TestRunAllGoesOn(t *testing.T) {
 	failed := errors.New("out of memory")
-	exits := 0
 	r := newRunner(t, &Options{Workers: 2, Jobs: map[Kind]Job{
 		"fails": JobFunc(func(context.Context, io.Reader) (Hash, error) { return Hash{}, failed }),
-		"exits": JobFunc(func(context.Context, io.Reader) (Hash, error) { exits++; runtime.Goexit(); return Hash{}, nil }),
 	}})
 	in := Bytes([]byte("x"))
 	got, err := r.RunAll(t.Context(), []Slice{{"a", Transcode, in}, {"b", "fails", in}, {"c", "none", in}, {"", Transcode, in}, {"d", Transcode, in}})
@@ -559,11 +556,6 @@ func TestRunAllGoesOn(t *testing.T) {
 	x := Sum([]byte("x"))
 	if want := []Hash{x, {}, {}, {}, x}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
-	}
-	// One of the two workers is ended under it; the other finishes the rest.
-	got, err = r.RunAll(t.Context(), []Slice{{"e", "exits", in}, {"f", Transcode, in}, {"g", Transcode, in}})
-	if err == nil || got[1] != x || got[2] != x || exits != 1 {
-		t.Errorf("after Goexit: %v, %v", got, err)
 	}
 	if got, err := r.RunAll(t.Context(), nil); err != nil || len(got) != 0 {
 		t.Errorf("no slices: %v, %v", got, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"unicode/utf8"
 )
@@ -66,31 +67,54 @@ const (
 // Bytes is an input in memory. An empty or nil b is an empty slice.
 func Bytes(b []byte) Input { return Input{form: formBytes, b: b, size: int64(len(b))} }
 
-// Reader is an input of any length, read once, from where r stands to io.EOF, in
-// constant memory. A stream that a Run has started on is spent, whatever Run
-// returns.
+// Reader is an input of any length, read once, from where r stands to its first
+// io.EOF, in constant memory. What r may have after that is left in it. A stream
+// that a Run has started on is spent, whatever Run returns. An r that gives neither
+// bytes nor an error again and again is [io.ErrNoProgress].
 func Reader(r io.Reader) Input { return Input{form: formStream, r: r, size: -1} }
 
 // ReaderAt is an input of size bytes that r gives at any offset. It is read from
-// several goroutines at once. An r that ends before size is
-// [io.ErrUnexpectedEOF].
+// several goroutines at once, and never beyond size. An r that ends before size is
+// [io.ErrUnexpectedEOF]. No memory is taken in proportion to size before as much
+// was read.
 func ReaderAt(r io.ReaderAt, size int64) Input { return Input{form: formAt, at: r, size: size} }
 
-// File is the content of f from its start, as long as it is now. A file that
-// has no length of its own, such as a pipe or a terminal, is read as a stream.
-// A directory is an error. The caller closes f, after the last use of the Input.
+// File is the content of f from its start to its end, wherever f's offset is,
+// which stays where it is. A pipe or a terminal, which has no start to go back to,
+// is a stream from where it stands. Of a regular file the length that it states is
+// checked, and believed only if the file ends there: those under /proc and /sys
+// state another, and are streams too. A directory is an error, and a nil f is
+// [ErrOptions]. The caller closes f, after the last use of the Input.
 func File(f *os.File) (Input, error) {
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return Input{}, err
-	case info.IsDir():
-		return Input{}, &fs.PathError{Op: "read", Path: f.Name(), Err: errors.New("is a directory")}
-	case !info.Mode().IsRegular() || info.Size() == 0:
-		// Files under /proc call themselves regular and empty, and are neither.
-		return Reader(f), nil
+	if f == nil {
+		return Input{}, fmt.Errorf("%w: no file", ErrOptions)
 	}
-	return ReaderAt(f, info.Size()), nil
+	info, err := f.Stat()
+	if err != nil {
+		return Input{}, err
+	}
+	if info.IsDir() {
+		return Input{}, &fs.PathError{Op: "read", Path: f.Name(), Err: errors.New("is a directory")}
+	}
+	if _, err := f.Seek(0, io.SeekCurrent); err != nil {
+		return Reader(f), nil // it has no offsets
+	}
+	if info.Mode().IsRegular() && endsAt(f, info.Size()) {
+		return ReaderAt(f, info.Size()), nil
+	}
+	return Reader(io.NewSectionReader(f, 0, math.MaxInt64)), nil
+}
+
+// endsAt reports whether r has a byte before size and none at it.
+func endsAt(r io.ReaderAt, size int64) bool {
+	var b [1]byte
+	if size > 0 {
+		if n, _ := r.ReadAt(b[:], size-1); n == 0 {
+			return false
+		}
+	}
+	n, err := r.ReadAt(b[:], size)
+	return n == 0 && err == io.EOF
 }
 
 // Size returns the length in bytes, or -1 for a stream.
@@ -108,27 +132,24 @@ func (in *Input) validate() error {
 	return nil
 }
 
-// reader returns the input as a stream.
-func (in *Input) reader() io.Reader {
+// stream returns the input as a stream.
+func (in *Input) stream() io.Reader {
 	switch in.form {
 	case formBytes:
 		return bytes.NewReader(in.b)
 	case formAt:
-		return &exactReader{io.NewSectionReader(in.at, 0, in.size), in.size}
+		return &section{r: in.at, size: in.size}
 	}
 	return in.r
 }
 
-// exactReader turns an end before the stated size into an error.
-type exactReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (e *exactReader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	if e.left -= int64(n); err == io.EOF && e.left > 0 {
-		err = io.ErrUnexpectedEOF
+// piece returns the n bytes at off of an input that is no stream: those in memory
+// as they are, others read into w's buffer.
+func (in *Input) piece(w *worker, off, n int64) ([]byte, error) {
+	if in.form == formBytes {
+		return in.b[off : off+n], nil
 	}
-	return n, err
+	buf := w.buffer()[:n]
+	_, err := readAt(in.at, buf, off)
+	return buf, err
 }

@@ -2,10 +2,8 @@ package workload
 
 import (
 	"context"
-	"errors"
 	"io"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -15,9 +13,8 @@ import (
 // Sum returns the BLAKE3-256 of b. A large b is hashed on all cores.
 func Sum(b []byte) Hash {
 	if len(b) < parallelSize {
-		w := workers.Get().(*worker)
-		defer workers.Put(w)
-		w.cold = true
+		w := newWorker(true)
+		defer w.free()
 		return rootHash(w.subtree(b, 0))
 	}
 	h, err := SumInput(context.Background(), Bytes(b))
@@ -28,8 +25,9 @@ func Sum(b []byte) Hash {
 }
 
 // SumInput returns the BLAKE3-256 of in. Bytes, files and anything that is read
-// at offsets are hashed on all cores. A stream is read by this goroutine alone,
-// in constant memory, and hashed on all cores.
+// at offsets are hashed on all cores. A stream is read by one goroutine, in
+// constant memory, and hashed on all cores. With the ctx that a [Job] was given
+// it takes no more cores than the Runner has workers to spare.
 //
 // Possible errors are [ErrSlice], ctx's, those of the reader, and [PanicError]
 // if the reader panics.
@@ -37,10 +35,20 @@ func SumInput(ctx context.Context, in Input) (Hash, error) {
 	if err := in.validate(); err != nil {
 		return Hash{}, err
 	}
-	slots := semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
-	slots.TryAcquire(1) // this goroutine
+	slots, ok := ctx.Value(slotsKey{}).(*semaphore.Weighted)
+	if !ok {
+		slots = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+		slots.TryAcquire(1) // this goroutine
+	}
 	d, err := scan(ctx, &in, true, nil, slots)
 	return d.hash, err
+}
+
+type slotsKey struct{}
+
+// withSlots returns the ctx of a job that runs in one of slots.
+func withSlots(ctx context.Context, slots *semaphore.Weighted) context.Context {
+	return context.WithValue(ctx, slotsKey{}, slots)
 }
 
 // parallelSize is the least length for which a second goroutine pays.
@@ -53,9 +61,8 @@ func scan(ctx context.Context, in *Input, hash bool, tags *tagger, slots *semaph
 	if err := ctx.Err(); err != nil {
 		return digest{}, err
 	}
-	w := workers.Get().(*worker)
-	defer workers.Put(w)
-	w.cold = in.form == formBytes
+	w := newWorker(in.form == formBytes)
+	defer w.free()
 	if in.form == formBytes && len(in.b) < parallelSize {
 		d := digest{size: in.size}
 		if hash {
@@ -69,194 +76,148 @@ func scan(ctx context.Context, in *Input, hash bool, tags *tagger, slots *semaph
 	p := &pass{ctx: ctx, in: *in, slots: slots, crew: int32(runtime.GOMAXPROCS(0)) - 1}
 	p.tree.hash, p.tree.tags = hash, tags
 	if in.form == formStream {
-		p.stream()
+		p.fail(contained("Reader.Read", p.stream))
 	} else {
-		p.run(w)
+		p.segments = max(1, (in.size-1)/segmentSize+1)
+		p.fail(contained("ReaderAt.ReadAt", p.lead))
 	}
-	if p.err != nil {
-		return digest{}, p.err
+	p.helpers.Wait()
+	if err := p.failure.Load(); err != nil {
+		return digest{}, *err
 	}
 	return p.tree.digest(w), nil
 }
 
-// pass is one reading of an input by several goroutines.
+// pass is one reading of an input by several goroutines: the leader, which works
+// in the slot of scan's caller, and helpers, each in a slot that was free.
 type pass struct {
 	ctx   context.Context // of one scan, which does not outlive its call
 	in    Input
 	tree  tree
 	slots *semaphore.Weighted
 
+	crew    int32        // helpers at once, at most
+	helping atomic.Int32 // helpers at work; only the leader adds
 	helpers sync.WaitGroup
-	crew    int32         // helpers that may still be started; only the caller's goroutine does
-	back    atomic.Int32  // helpers that have ended
-	next    atomic.Uint64 // segment to claim
 
-	stopped atomic.Bool
-	failure sync.Once
-	err     error // set by failure, before stopped
+	segments int64        // of an input that is read at offsets
+	next     atomic.Int64 // segment to claim
+
+	failure atomic.Pointer[error] // the first; everybody stops
 }
 
-// recruit takes a slot for a helper, if one is free and may be used.
+// recruit takes a slot for a helper, if one is free and may be used. The helper
+// ends with leave.
 func (p *pass) recruit() bool {
-	p.crew += p.back.Swap(0)
-	if p.crew == 0 || !p.slots.TryAcquire(1) {
+	if p.helping.Load() >= p.crew || !p.slots.TryAcquire(1) {
 		return false
 	}
-	p.crew--
+	p.helping.Add(1)
 	return true
 }
 
-// stream is the reading of a stream. Only the caller's goroutine reads, so that
-// a slow stream holds one slot; what it has read, a helper hashes, or else itself.
-func (p *pass) stream() {
-	defer p.helpers.Wait()
-	ended := false
-	defer p.caught(&ended)
-	w := workers.Get().(*worker)
-	defer func() { workers.Put(w) }()
+// leave gives back the helper's slot, if it still holds it.
+func (p *pass) leave(held bool) {
+	p.helping.Add(-1)
+	if held {
+		p.slots.Release(1)
+	}
+}
+
+// stream is the leader's part of a stream. It alone reads, so that a slow stream
+// holds one slot. A segment that it has read a helper hashes, if there is one, and
+// otherwise the leader itself.
+func (p *pass) stream() error {
+	src := source{ctx: p.ctx, r: p.in.r}
+	w := newWorker(false)
+	defer func() { w.free() }()
 	for index := uint64(0); ; index++ {
-		n, err := fill(p.ctx, p.in.r, w.buffer())
-		if err != nil && err != io.EOF {
-			p.fail(err)
-			break
-		}
-		data := w.buf[:n]
-		w.cold = false
+		n, err := src.fill(w.buffer())
 		switch {
+		case err != nil && err != io.EOF:
+			return err
 		case n == 0 && index > 0: // only an empty stream has an empty segment
+			return nil
 		case err == nil && p.recruit():
-			mine := w
-			p.helpers.Go(func() {
-				p.tree.add(mine, data, index)
-				workers.Put(mine)
-				p.back.Add(1)
-				p.slots.Release(1)
-			})
-			w = workers.Get().(*worker)
+			p.handOver(w, n, index)
+			w = newWorker(false)
 		default:
-			p.tree.add(w, data, index)
+			p.tree.add(w, w.buf[:n], index)
 		}
 		if err == io.EOF {
-			break
+			return nil
 		}
 	}
-	ended = true
 }
 
-// run is the caller's part for an input that is read at offsets: each goroutine
+// handOver gives a recruited helper the segment that w has read, and w with it.
+func (p *pass) handOver(w *worker, n int, index uint64) {
+	p.helpers.Go(func() {
+		defer p.leave(true)
+		defer w.free()
+		p.tree.add(w, w.buf[:n], index)
+	})
+}
+
+// lead is the leader's part of an input that is read at offsets: each goroutine
 // claims the next segment, reads it and adds it to the tree, until none is left.
-// Helpers come as slots come free, and have ended when it returns.
-func (p *pass) run(w *worker) {
-	defer p.helpers.Wait()
+// Helpers come as slots come free.
+func (p *pass) lead() error {
+	w := newWorker(p.in.form == formBytes)
+	defer w.free()
 	for {
-		for int64(p.next.Load()+1)*segmentSize < p.in.size && p.recruit() {
-			p.helpers.Go(p.help)
+		for p.next.Load()+1 < p.segments && p.recruit() {
+			p.helpers.Go(func() { p.fail(contained("ReaderAt.ReadAt", p.help)) })
 		}
-		if !p.step(w) {
-			return
+		if more, err := p.step(w); !more {
+			return err
 		}
 	}
 }
 
-// help works until nothing is left, or until another slice waits for the slot.
-func (p *pass) help() {
-	w := workers.Get().(*worker)
-	defer workers.Put(w)
-	w.cold = p.in.form == formBytes
-	defer p.back.Add(1)
+// help is a helper's part, until nothing is left or another slice waits for the
+// slot.
+func (p *pass) help() error {
 	held := true
-	defer func() {
-		if held {
-			p.slots.Release(1)
+	defer func() { p.leave(held) }()
+	w := newWorker(p.in.form == formBytes)
+	defer w.free()
+	for {
+		if more, err := p.step(w); !more {
+			return err
 		}
-	}()
-	for p.step(w) {
-		// TryAcquire fails while someone waits.
 		p.slots.Release(1)
-		if held = p.slots.TryAcquire(1); !held {
-			return
+		if held = p.slots.TryAcquire(1); !held { // as it fails while someone waits
+			return nil
 		}
 	}
 }
 
 // step does one segment and reports whether more may be left.
-func (p *pass) step(w *worker) (more bool) {
-	if p.stopped.Load() {
-		return false
+func (p *pass) step(w *worker) (more bool, err error) {
+	if p.failure.Load() != nil {
+		return false, nil
 	}
 	if err := p.ctx.Err(); err != nil {
-		p.fail(err)
-		return false
+		return false, err
 	}
-	ended := false
-	defer p.caught(&ended)
-	data, index, ok := p.claim(w)
-	if ok {
-		p.tree.add(w, data, index)
+	index := p.next.Add(1) - 1
+	if index >= p.segments {
+		return false, nil
 	}
-	ended = true
-	return ok
+	off := index * segmentSize
+	data, err := p.in.piece(w, off, min(segmentSize, p.in.size-off))
+	if err != nil {
+		return false, err
+	}
+	p.tree.add(w, data, uint64(index))
+	return true, nil
 }
 
-// caught is deferred where the caller's reader is called. A helper's panic would
-// end the process; after a runtime.Goexit a segment would be missing.
-func (p *pass) caught(ended *bool) {
-	if *ended {
-		return
-	}
-	if v := recover(); v != nil {
-		p.fail(&PanicError{Value: v, Stack: debug.Stack()})
-	} else {
-		p.fail(errGoexit)
-	}
-}
-
-func (p *pass) claim(w *worker) (data []byte, index uint64, ok bool) {
-	index = p.next.Add(1) - 1
-	off := int64(index) * segmentSize
-	if off >= p.in.size && index > 0 {
-		return nil, 0, false
-	}
-	n := min(segmentSize, p.in.size-off)
-	if p.in.form == formBytes {
-		return p.in.b[off : off+n], index, true
-	}
-	data = w.buffer()[:n]
-	// io.ReaderAt: short only with an error, full perhaps with io.EOF.
-	if got, err := p.in.at.ReadAt(data, off); got < len(data) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		p.fail(err)
-		return nil, 0, false
-	}
-	return data, index, true
-}
-
-// fill reads until buf is full or the reader fails, looking at ctx in between.
-func fill(ctx context.Context, r io.Reader, buf []byte) (n int, err error) {
-	for idle := 0; n < len(buf) && err == nil; {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		var k int
-		k, err = r.Read(buf[n:])
-		if k < 0 || k > len(buf)-n {
-			return n, errors.New("workload: the input's reader returned an impossible count")
-		}
-		n += k
-		if idle++; k > 0 {
-			idle = 0
-		} else if idle == 100 && err == nil {
-			err = io.ErrNoProgress
-		}
-	}
-	return n, err
-}
-
+// fail keeps the first error there is.
 func (p *pass) fail(err error) {
-	p.failure.Do(func() {
-		p.err = err
-		p.stopped.Store(true)
-	})
+	if err != nil {
+		first := err
+		p.failure.CompareAndSwap(nil, &first)
+	}
 }

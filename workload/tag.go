@@ -64,12 +64,12 @@ type recorder struct {
 }
 
 func newRecorder(tags *tagger) *recorder {
-	r := &recorder{w: workers.Get().(*worker)}
+	r := &recorder{w: newWorker(false)}
 	r.tree.tags = tags
 	return r
 }
 
-func (r *recorder) free() { workers.Put(r.w) }
+func (r *recorder) free() { r.w.free() }
 
 func (r *recorder) write(p []byte) {
 	buf := r.w.buffer()

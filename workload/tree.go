@@ -165,6 +165,14 @@ type worker struct {
 
 var workers = sync.Pool{New: func() any { return new(worker) }}
 
+func newWorker(cold bool) *worker {
+	w := workers.Get().(*worker)
+	w.cold = cold
+	return w
+}
+
+func (w *worker) free() { workers.Put(w) }
+
 func (w *worker) buffer() []byte {
 	if w.buf == nil {
 		w.buf = make([]byte, segmentSize)
