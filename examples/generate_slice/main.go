@@ -3,9 +3,11 @@
 //	generate_slice INPUT OUTPUT
 //
 // A slice is the raw content of INPUT, which may be - for standard input. OUTPUT
-// must not exist: nothing is ever overwritten. If anything fails, OUTPUT is not
-// there. Exit status: 0, 1 if the slice could not be written, 2 for a wrong
-// command line.
+// must not exist: nothing is ever overwritten. OUTPUT appears whole and durable,
+// before its hash is printed. If anything fails, the printing too, or SIGINT,
+// SIGTERM or SIGHUP comes, OUTPUT is not there; a process that is killed outright
+// can leave a file .slice-… beside it. Exit status: 0, 1 if the slice could not be
+// made, 2 for a wrong command line.
 package main
 
 import (
@@ -14,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/computemarket/computemarket/workload"
 )
@@ -21,7 +25,10 @@ import (
 var errUsage = errors.New("usage: generate_slice INPUT OUTPUT (INPUT may be -)")
 
 func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout)
+	ctx, stop := signal.NotifyContext(context.Background(), signals()...)
+	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a reader of stdout that has gone is a failed write, not our end
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout)
 	if err == nil {
 		return
 	}
@@ -30,6 +37,18 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(1)
+}
+
+// signals are those that end the work, without what whoever started us has us
+// ignore, as nohup does.
+func signals() []os.Signal {
+	heard := []os.Signal{syscall.SIGTERM}
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			heard = append(heard, s)
+		}
+	}
+	return heard
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
@@ -52,29 +71,34 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 		}
 		in = f
 	}
-	hash, err := generate(ctx, in, args[1])
+	out, err := create(args[1])
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(stdout, hash)
-	return err
+	done := make(chan error, 1)
+	go func() { done <- generate(ctx, in, out, stdout) }()
+	select {
+	case err = <-done:
+	case <-ctx.Done(): // the goroutine may be held up by a pipe, and the process end before it
+		err = context.Cause(ctx)
+	}
+	if err != nil && out.abandon() {
+		return err
+	}
+	return nil
 }
 
-// generate writes what it reads to a new file, and returns the hash of just that.
-func generate(ctx context.Context, in io.Reader, path string) (hash workload.Hash, err error) {
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+// generate writes what it reads to out, and prints the hash of just that.
+func generate(ctx context.Context, in io.Reader, out *output, stdout io.Writer) error {
+	hash, err := workload.SumInput(ctx, workload.Reader(io.TeeReader(in, out.file)))
 	if err != nil {
-		return hash, err
+		return err
 	}
-	defer func() {
-		err = errors.Join(err, out.Close())
-		if err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
-	hash, err = workload.SumInput(ctx, workload.Reader(io.TeeReader(in, out)))
-	if err != nil {
-		return hash, err
+	if err := out.publish(); err != nil {
+		return err
 	}
-	return hash, out.Sync()
+	if _, err := fmt.Fprintln(stdout, hash); err != nil {
+		return err
+	}
+	return out.keep()
 }

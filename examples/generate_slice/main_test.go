@@ -62,13 +62,20 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %v, %q, want %v", name, err, out.String(), c.want)
 		}
 	}
+	if err := run(t.Context(), []string{old, fresh}, nil, full{broken}); !errors.Is(err, broken) {
+		t.Errorf("full stdout: %v", err)
+	}
 	if err := run(t.Context(), []string{dir, fresh}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: %v", err)
 	}
 	if got, err := os.ReadFile(old); err != nil || string(got) != "old" {
 		t.Errorf("the old file is %q, %v", got, err)
 	}
-	if _, err := os.Stat(fresh); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a half slice was left: %v", err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+type full struct{ err error }
+
+func (f full) Write([]byte) (int, error) { return 0, f.err }

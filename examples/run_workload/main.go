@@ -1,11 +1,12 @@
 // Command run_workload runs job slices and prints their proof hashes.
 //
-//	run_workload [flags] FILE... [transcode|inference]
+//	run_workload [-kind KIND] [-json] FILE...
 //
 // FILE may be - for standard input. Of one file the hash is printed alone, of
 // several each with its name, in the form that b3sum prints and checks. The kind
-// is transcode if none is named. Exit status: 0, 1 if a slice could not be run, 2
-// for a wrong command line.
+// is transcode or inference, and transcode if none is named. The last of several
+// arguments may name it too, unless it follows -- or a file is called so. Exit
+// status: 0, 1 if a slice could not be run, 2 for a wrong command line.
 package main
 
 import (
@@ -18,14 +19,13 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/computemarket/computemarket/workload"
 )
 
-const usage = `usage: run_workload [flags] FILE... [transcode|inference]
+const usage = `usage: run_workload [-kind KIND] [-json] FILE...
   FILE         a slice, or - for standard input
-  -kind KIND   transcode or inference (also as the last argument; default transcode)
+  -kind KIND   transcode or inference (default transcode)
   -json        print {"file", "kind", "bytes", "hash"} for each file, one to a line
 `
 
@@ -114,16 +114,10 @@ func parse(args []string) (command, error) {
 		c.files = append(c.files, flags.Arg(0))
 		args = flags.Args()[1:]
 	}
-	c.files = append(c.files, rest...)
-
-	if n := len(c.files); *kind == "" && n > 1 {
-		// A file named like a kind is ./transcode.
-		if last := workload.Kind(c.files[n-1]); slices.Contains(kinds, last) {
-			c.kind, c.files = last, c.files[:n-1]
-		} else if _, err := os.Stat(c.files[n-1]); n == 2 && errors.Is(err, fs.ErrNotExist) {
-			return c, fmt.Errorf("%q is neither a file nor a kind: the kinds are %q (%w)", last, kinds, errUsage)
-		}
+	if n := len(c.files); *kind == "" && len(rest) == 0 && n > 1 && namesKind(c.files[n-1]) {
+		*kind, c.files = c.files[n-1], c.files[:n-1]
 	}
+	c.files = append(c.files, rest...)
 	if *kind != "" {
 		c.kind = workload.Kind(*kind)
 	}
@@ -134,6 +128,16 @@ func parse(args []string) (command, error) {
 		return c, fmt.Errorf("no file (%w)", errUsage)
 	}
 	return c, nil
+}
+
+// namesKind reports whether a last argument can only be meant as a kind. A shell's
+// * gives names too, and a file is never taken for anything else.
+func namesKind(arg string) bool {
+	if !slices.Contains(kinds, workload.Kind(arg)) {
+		return false
+	}
+	_, err := os.Lstat(arg)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 type result struct {
@@ -180,11 +184,6 @@ func (c *command) print(stdout io.Writer, res result) error {
 		_, err := fmt.Fprintln(stdout, res.Hash)
 		return err
 	}
-	mark := ""
-	if strings.ContainsAny(res.File, "\\\n") { // as b3sum marks and escapes them
-		mark = `\`
-		res.File = strings.NewReplacer("\\", `\\`, "\n", `\n`).Replace(res.File)
-	}
-	_, err := fmt.Fprintf(stdout, "%s%v  %s\n", mark, res.Hash, res.File)
+	_, err := fmt.Fprintln(stdout, listed(res))
 	return err
 }

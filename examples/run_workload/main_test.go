@@ -103,7 +103,9 @@ func TestErrors(t *testing.T) {
 		"empty file":   {[]string{""}, 1, []string{"no such file"}},
 		"missing":      {[]string{"missing.slice"}, 1, []string{"missing.slice: no such file"}},
 		"directory":    {[]string{dir}, 1, []string{"is a directory"}},
-		"kind":         {[]string{good, "mining"}, 2, []string{`"mining" is neither a file nor a kind: the kinds are ["transcode" "inference"]`}},
+		"no such kind": {[]string{good, "mining"}, 1, []string{"mining: no such file"}},
+		"a kind alone": {[]string{"inference"}, 1, []string{"inference: no such file"}},
+		"after --":     {[]string{"--", good, "inference"}, 1, []string{"inference: no such file"}},
 		"kind flag":    {[]string{good, "-kind", "mining"}, 2, []string{`unknown kind "mining"`}},
 		"unknown flag": {[]string{good, "-fast"}, 2, []string{"-fast"}},
 		"two of three": {[]string{good, dir, "missing.slice", "transcode"}, 1, []string{"is a directory", "missing.slice: no such file"}},
@@ -122,7 +124,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%s: %q, want %q in it", name, lines[i], want)
 			}
 		}
-		if wantOut := name == "two of three"; (out != "") != wantOut {
+		if wantOut := name == "two of three" || name == "no such kind" || name == "after --"; (out != "") != wantOut {
 			t.Errorf("%s: %q on stdout", name, out)
 		}
 	}
@@ -144,8 +146,39 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-// Names are marked and escaped as b3sum does it, so that a list can be checked.
+// Names are written as b3sum 1.8 writes them. The lines were compared with those
+// of b3sum 1.2.0, which differs for the carriage return alone.
 func TestOddNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"plain":                        "plain",
+		" a\tb\"\x01 ":                 " a\tb\"\x01 ",
+		"a\nb\\c":                      `a\nb\\c`,
+		"cr\r":                         `cr\r`,
+		"é\U0001f600\ufffd":            "é\U0001f600\ufffd",
+		"\xff":                         "\ufffd",
+		"\xff\xff":                     "\ufffd\ufffd",
+		"\xe2\x82":                     "\ufffd",
+		"\xe2\x82x":                    "\ufffdx",
+		"\xe2(\xa1":                    "\ufffd(\ufffd",
+		"\xf0\x9f\x98":                 "\ufffd",
+		"\xf0\x9f\x98x":                "\ufffdx",
+		"\xed\xa0\x80":                 "\ufffd\ufffd\ufffd",
+		"\xc0\xaf":                     "\ufffd\ufffd",
+		"\xf4\x90\x80\x80":             "\ufffd\ufffd\ufffd\ufffd",
+		"x\xf0\x80\x80y":               "x\ufffd\ufffd\ufffdy",
+		"\xe0\x80\xaf":                 "\ufffd\ufffd\ufffd",
+		"b\\\xff":                      "b\\\\\ufffd",
+		"\xf1\x80\x80\x80\xf1\x80\x80": "\U00040000\ufffd",
+	} {
+		mark := ""
+		if strings.ContainsAny(name, "\\\n\r") {
+			mark = `\`
+		}
+		hash := workload.Sum(nil)
+		if got, want := listed(result{File: name, Hash: hash}), mark+hash.String()+"  "+want; got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
 	path := filepath.Join(t.TempDir(), "a\nb\\c")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Skip(err)
@@ -154,6 +187,48 @@ func TestOddNames(t *testing.T) {
 	line, _, _ := strings.Cut(out, "\n")
 	if status != 0 || !strings.HasPrefix(line, `\`+workload.Sum(nil).String()+"  ") || !strings.HasSuffix(line, `a\nb\\c`) {
 		t.Errorf("%q, status %d", line, status)
+	}
+}
+
+// A file is never taken for a kind; the last argument is one where it can be
+// nothing else.
+func TestFilesNamedLikeKinds(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("a", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum := workload.Sum(nil).String()
+	check := func(want, stdin string, args ...string) {
+		t.Helper()
+		out, errs, status := execute(t, strings.NewReader(stdin), args...)
+		if out != want || errs != "" || status != 0 {
+			t.Errorf("%q: %q, %q, status %d, want %q", args, out, errs, status, want)
+		}
+	}
+	check(sum+"\n", "", "a", "inference")
+	if err := os.WriteFile("inference", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both := sum + "  a\n" + sum + "  inference\n"
+	check(both, "", "a", "inference")
+	check(both, "", "--", "a", "inference")
+	check(both, "", "a", "--", "inference")
+	check(both, "", "-kind", "inference", "a", "inference")
+	check(sum+"\n", "", "inference", "transcode")
+	x := workload.Sum([]byte("x")).String()
+	check(sum+"  a\n"+x+"  -\n", "x", "a", "-")
+	check(x+"  -\n"+sum+"  a\n", "x", "-", "a")
+}
+
+// A stated size is a hint: what is hashed is what the file holds.
+func TestFileThatStatesAnotherSize(t *testing.T) {
+	const path = "/sys/kernel/mm/transparent_hugepage/enabled"
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	if out, errs, status := execute(t, nil, path); out != workload.Sum(content).String()+"\n" || status != 0 {
+		t.Errorf("%q, %q, status %d", out, errs, status)
 	}
 }
 
