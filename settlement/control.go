@@ -12,6 +12,7 @@ import (
 
 // change saves the state as edit leaves it.
 func (e *Engine) change(ctx context.Context, name string, edit func(*State) error) error {
+	defer e.events.deliver()
 	return e.leading(ctx, name, func() error {
 		s := e.snapshot()
 		before := s
@@ -37,6 +38,7 @@ func (e *Engine) change(ctx context.Context, name string, edit func(*State) erro
 // until somebody has looked. See [Options.Start].
 func (e *Engine) Arm(ctx context.Context, a Activation) error {
 	defer e.Wake()
+	defer e.events.deliver()
 	return e.leading(ctx, "Arm", func() error { return e.arm(ctx, e.snapshot(), a) })
 }
 
@@ -84,6 +86,7 @@ func (e *Engine) Stop(ctx context.Context, reason string) error {
 // this height or a lower one becomes Real; a height below one it was told before
 // does nothing. It returns [ErrStandby] when another engine leads.
 func (e *Engine) ObserveHeight(ctx context.Context, height uint64) error {
+	defer e.events.deliver()
 	return e.leading(ctx, "ObserveHeight", func() error {
 		s := e.snapshot()
 		if height <= s.Height {
@@ -102,6 +105,7 @@ func (e *Engine) ObserveHeight(ctx context.Context, height uint64) error {
 // [ErrNotArchived]; why the receipt still cannot be settled, which is archived
 // anew and changes no mode; and those of the ledger and the store.
 func (e *Engine) Retry(ctx context.Context, key receipt.Key) error {
+	defer e.events.deliver()
 	return e.leading(ctx, "Retry", func() error { return e.retry(ctx, key) })
 }
 

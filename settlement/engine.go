@@ -72,6 +72,8 @@ func Open(ctx context.Context, receipts receipt.Store, ledger Ledger, store Stor
 	return e, nil
 }
 
+var errZero = fmt.Errorf("%w: the zero Engine; see Open", ErrOptions)
+
 // Mode returns the mode in which receipts are made now: Real, or one in which
 // they are dry runs. An engine on standby answers DryRun: whoever makes receipts
 // asks the one that leads.
@@ -109,15 +111,17 @@ func (e *Engine) Wake() {
 }
 
 // inTurn calls f with the token: alone among all that change the state. What f
-// has for Metrics and Logger they hear when the token is free again, so that they
-// may call the engine.
+// has for Metrics and Logger they hear from whoever called the engine, when
+// nothing is held any more: see events.
 func (e *Engine) inTurn(ctx context.Context, name string, f func() error) error {
+	if e.store == nil {
+		return errZero
+	}
 	select {
 	case e.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer e.events.deliver()
 	defer func() { <-e.turn }()
 	err := callback.Run(name, f)
 	if e.unsure { // the store panicked in the middle of a write

@@ -8,7 +8,8 @@ import (
 
 // events is what Metrics and Logger are told: in the order in which it happened,
 // one at a time, and never while the engine holds anything, so that they may call
-// the engine. What they do wrong stays with them.
+// the engine. Each method that an engine's user calls delivers at its end. What
+// observers do wrong stays with them.
 type events struct {
 	mu         sync.Mutex // guards what follows, and is free while an event is told
 	queue      []func()

@@ -20,6 +20,7 @@ import (
 // has it. An engine that lost one in this way is at its end, lest the two take it
 // from each other in turn: Lead answers [ErrFenced].
 func (e *Engine) Lead(ctx context.Context) error {
+	defer e.events.deliver()
 	told := ""
 	for try := 0; ; try++ {
 		err := e.inTurn(ctx, "Store.Acquire", func() error { return e.acquire(ctx) })
@@ -32,7 +33,8 @@ func (e *Engine) Lead(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w while another engine leads or the store is out of reach: %w", ctx.Err(), err)
 		case isHeld:
-			wait, try = max(held.Wait, time.Millisecond), 0
+			// Look again soon: the lease may be given up.
+			wait, try = max(min(held.Wait, backoff(e.opts.Interval, 0)), time.Millisecond), 0
 		case IsFinal(err):
 			return err
 		}
@@ -43,6 +45,7 @@ func (e *Engine) Lead(ctx context.Context) error {
 			told = who
 			e.log("settlement on standby: no lead, trying again", "err", err)
 		}
+		e.events.deliver()
 		if !sleep(ctx, wait) {
 			return fmt.Errorf("%w while another engine leads or the store is out of reach: %w", ctx.Err(), err)
 		}
@@ -83,6 +86,7 @@ func (e *Engine) acquire(ctx context.Context) error {
 // its end. Possible errors: those of Store.Release, after which the lease ends
 // with its term.
 func (e *Engine) Resign(ctx context.Context) error {
+	defer e.events.deliver()
 	return e.inTurn(ctx, "Store.Release", func() error {
 		if !e.Leads() {
 			return nil

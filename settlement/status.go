@@ -27,6 +27,10 @@ type Status struct {
 // standby reads what the leader has saved, and the log from there. Possible
 // errors: those of the log, the store and the ledger, and that of ctx.
 func (e *Engine) Status(ctx context.Context, accounts ...string) (Status, error) {
+	if e.store == nil {
+		return Status{}, errZero
+	}
+	defer e.events.deliver()
 	var st Status
 	lease, s, owed, err := e.look(ctx)
 	if err != nil {
@@ -87,6 +91,9 @@ func (e *Engine) look(ctx context.Context) (lease Lease, s State, owed uint64, e
 // Failures yields the archive in order of the log, as Store.Failures does from
 // its beginning. An error ends it.
 func (e *Engine) Failures(ctx context.Context) iter.Seq2[Failure, error] {
+	if e.store == nil {
+		return func(yield func(Failure, error) bool) { yield(Failure{}, errZero) }
+	}
 	return e.store.Failures(ctx, 0)
 }
 

@@ -32,6 +32,10 @@ type pass struct {
 // the store; that of ctx. What was settled before an error stays settled. See
 // [IsFinal] for whether another try can help.
 func (e *Engine) Settle(ctx context.Context) (Pass, error) {
+	if e.store == nil {
+		return Pass{}, errZero
+	}
+	defer e.events.deliver()
 	for {
 		p := &pass{ctx: ctx}
 		if err := e.passes.Do(ctx, p); err != nil {

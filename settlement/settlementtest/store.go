@@ -59,6 +59,14 @@ func (s *Store) Acquire(ctx context.Context) (settlement.Lease, settlement.State
 
 func (s *Store) renew() { s.until = time.Now().Add(s.Term) }
 
+// Expire lets the lease end now, as if its holder had not been heard of for its
+// Term.
+func (s *Store) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = time.Time{}
+}
+
 // check is the fence. s.mu is held.
 func (s *Store) check(lease settlement.Lease) error {
 	if s.free {
