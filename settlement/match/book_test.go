@@ -120,6 +120,9 @@ func TestCapacity(t *testing.T) {
 			t.Errorf("capacity %d: %v", n, err)
 		}
 	}
+	for _, n := range []int{1, 1 << 23} {
+		newBook(t, &Options{Capacity: n})
+	}
 	b := newBook(t, &Options{Capacity: 2})
 	bid(t, b, "b1", 1, 1)
 	ask(t, b, "a1", 1, 9)

@@ -72,6 +72,9 @@ func (b *Book) commit(m Match) error {
 // the match meanwhile: a side that is still open has its units filled.
 func (b *Book) settle(m Match) error {
 	err := b.commit(m)
+	if err == nil {
+		return nil
+	}
 	for _, s := range [...]Side{Bid, Ask} {
 		if r, open := b.flight(m, s); open == nil {
 			b.fill(r, s)
