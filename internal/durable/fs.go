@@ -47,9 +47,6 @@ func (OS) Resolve(name string) (string, error) {
 	const most = 40 // links in a row, as in the kernel
 	for range most {
 		dir, base := filepath.Split(name) // cleans nothing: link/.. is not where link is
-		if base == "" || base == "." || base == ".." {
-			return filepath.EvalSymlinks(name) // a folder
-		}
 		dir, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
 		if err != nil {
 			return "", err

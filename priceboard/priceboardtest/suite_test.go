@@ -50,6 +50,26 @@ func TestWithoutDamage(t *testing.T) {
 	Run(t, func(t *testing.T) Place { return Place{Open: memory(t).Open} })
 }
 
+// TestDamageIsDone: and one that can be is damaged, in each of those clauses.
+func TestDamageIsDone(t *testing.T) {
+	places := 0
+	Run(t, func(t *testing.T) Place {
+		p := memory(t)
+		damage, done := p.Damage, false
+		p.Damage = func() error {
+			if !done {
+				places++
+			}
+			done = true
+			return damage()
+		}
+		return p
+	})
+	if places != 2 {
+		t.Errorf("%d places were damaged, want 2", places)
+	}
+}
+
 // A broken is a handle of a Memory with one promise broken.
 type broken struct {
 	priceboard.Store
@@ -232,9 +252,12 @@ func TestBrokenStores(t *testing.T) {
 // TestMoreBrokenStores: some clauses have a second side, and a store that breaks
 // just that.
 func TestMoreBrokenStores(t *testing.T) {
-	told := false
-	breaks := map[string]func() *broken{
-		"a done context changes nothing": func() *broken { // Load claims before it looks
+	told, damaged := false, false
+	for _, broke := range []struct {
+		clause, how string
+		open        func() *broken
+	}{
+		{"a done context changes nothing", "Load claims before it looks", func() *broken {
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				if err := ctx.Err(); err != nil {
 					in.(*handle).m.owner = in.(*handle)
@@ -242,8 +265,18 @@ func TestMoreBrokenStores(t *testing.T) {
 				}
 				return in.Load(ctx)
 			}}
-		},
-		"damage is told once and out of the way": func() *broken { // it stays where it is
+		}},
+		{"a done context changes nothing", "Load can be called but once", func() *broken {
+			called := false
+			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+				if called {
+					return priceboard.Snapshot{}, priceboard.ErrInUse
+				}
+				called = true
+				return in.Load(ctx)
+			}}
+		}},
+		{"damage is told once and out of the way", "it stays where it is", func() *broken {
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				s, err := in.Load(ctx)
 				if told = told || errors.Is(err, priceboard.ErrCorrupt); told && errors.Is(err, priceboard.ErrNoSnapshot) {
@@ -251,8 +284,23 @@ func TestMoreBrokenStores(t *testing.T) {
 				}
 				return s, err
 			}}
-		},
-		"save claims the place": func() *broken { // and then loads once more
+		}},
+		{"damage is told once and out of the way", "nothing is saved after it", func() *broken {
+			return &broken{
+				load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
+					s, err := in.Load(ctx)
+					damaged = damaged || errors.Is(err, priceboard.ErrCorrupt)
+					return s, err
+				},
+				save: func(ctx context.Context, in priceboard.Store, s priceboard.Snapshot) error {
+					if damaged {
+						return nil
+					}
+					return in.Save(ctx, s)
+				},
+			}
+		}},
+		{"save claims the place", "and Load loads once more", func() *broken {
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				s, err := in.Load(ctx)
 				if h := in.(*handle); h.m.owner == h && errors.Is(err, priceboard.ErrInUse) {
@@ -260,27 +308,28 @@ func TestMoreBrokenStores(t *testing.T) {
 				}
 				return s, err
 			}}
-		},
-	}
-	for _, c := range clauses {
-		mk := breaks[c.name]
-		if mk == nil {
-			continue
+		}},
+	} {
+		found := false
+		for _, c := range clauses {
+			if c.name != broke.clause {
+				continue
+			}
+			found = true
+			p := memory(t)
+			open := p.Open
+			p.Open = func() priceboard.Store {
+				b := broke.open()
+				b.Store = open()
+				return b
+			}
+			if err := c.check(t.Context(), p); err == nil {
+				t.Errorf("%s: a store is not caught: %s", c.name, broke.how)
+			}
 		}
-		p := memory(t)
-		open := p.Open
-		p.Open = func() priceboard.Store {
-			b := mk()
-			b.Store = open()
-			return b
+		if !found {
+			t.Errorf("no clause %q", broke.clause)
 		}
-		if err := c.check(t.Context(), p); err == nil {
-			t.Errorf("%s: a store that breaks it was not caught", c.name)
-		}
-		delete(breaks, c.name)
-	}
-	if len(breaks) > 0 {
-		t.Errorf("no such clauses: %v", breaks)
 	}
 }
 
