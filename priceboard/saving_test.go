@@ -412,6 +412,39 @@ func TestWindowAcrossRestart(t *testing.T) {
 	}
 }
 
+// counting counts the saves of a store.
+type counting struct {
+	Store
+	saves int
+}
+
+func (c *counting) Save(ctx context.Context, s Snapshot) error {
+	c.saves++
+	return c.Store.Save(ctx, s)
+}
+
+// TestNothingToSave: what was loaded as it is needs no save, and what did not fit
+// does.
+func TestNothingToSave(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "price_board.v1.bin")
+	b := openBoard(t, File(path, nil), &Options{Window: 10})
+	for i := range uint64(10) {
+		b.Record(i)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ window, saves int }{{10, 0}, {20, 1}, {20, 0}, {5, 1}, {5, 0}} {
+		store := &counting{Store: File(path, nil)}
+		if err := openBoard(t, store, &Options{Window: c.window}).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if store.saves != c.saves {
+			t.Errorf("window %d: %d saves, want %d", c.window, store.saves, c.saves)
+		}
+	}
+}
+
 // TestSaveWhileRecording: what is saved under heavy recording is a window that
 // was there at one moment. Each writer counts up, so a window with a gap in one
 // of the counts is of no moment.
