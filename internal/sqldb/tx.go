@@ -3,6 +3,8 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -130,16 +132,29 @@ func QueryRow(ctx context.Context, db *sql.DB, idle time.Duration, dest []any, q
 	})
 }
 
-// alone spares the two messages of a transaction where none is needed.
+// alone spares the two messages of a transaction where none is needed. That no
+// connection was to be had, or that it was dead before the statement was sent,
+// is known to have done nothing.
 func alone(ctx context.Context, db *sql.DB, idle time.Duration, f func(Querier) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return Translate(ctx, err)
+		}
+		err = f(conn)
+		conn.Close()
+		if errors.Is(err, driver.ErrBadConn) && n < maxTries {
+			continue
+		}
+		err = settled(ctx, err)
+		if ofSettings(ctx, err) {
+			return Run(ctx, db, idle, func(tx *sql.Tx) error { return f(tx) })
+		}
+		return Translate(ctx, err)
 	}
-	err := settled(ctx, f(db))
-	if ofSettings(ctx, err) {
-		return Run(ctx, db, idle, func(tx *sql.Tx) error { return f(tx) })
-	}
-	return Translate(ctx, err)
 }
 
 // pause waits half of a doubling time, and up to as much again by chance, so

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"testing"
+	"time"
 )
 
 // fake is a database whose commits, and statements outside of a transaction,
@@ -36,7 +38,7 @@ func (c *fakeConn) ExecContext(context.Context, string, []driver.NamedValue) (dr
 // A write whose context ends while it is in flight is unknown, whatever the
 // answer; one whose context had ended before was not tried.
 func TestContextEndsInCommit(t *testing.T) {
-	for name, answer := range map[string]error{"success": nil, "lost": driver.ErrBadConn, "cancelled": context.Canceled} {
+	for name, answer := range map[string]error{"success": nil, "lost": io.ErrUnexpectedEOF, "cancelled": context.Canceled} {
 		for call, do := range map[string]func(context.Context, *sql.DB) error{
 			"Run": func(ctx context.Context, db *sql.DB) error {
 				return Run(ctx, db, Idle, func(*sql.Tx) error { return nil })
@@ -72,5 +74,32 @@ func TestForeignDeadline(t *testing.T) {
 	err := Run(t.Context(), db, Idle, func(*sql.Tx) error { tries++; return nil })
 	if !errors.Is(err, ErrUnknown) || tries != 1 {
 		t.Errorf("%v after %d tries", err, tries)
+	}
+}
+
+// A statement that could not be sent has done nothing: another connection is
+// taken, and without one the answer is no unknown outcome.
+func TestNothingSent(t *testing.T) {
+	tries := 0
+	db := sql.OpenDB(fake{func() error {
+		if tries++; tries < 3 {
+			return driver.ErrBadConn
+		}
+		return nil
+	}})
+	defer db.Close()
+	if n, err := Exec(t.Context(), db, Idle, ``); n != 1 || err != nil || tries != 3 {
+		t.Errorf("%d, %v after %d tries", n, err, tries)
+	}
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := Exec(ctx, db, Idle, ``); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnknown) {
+		t.Errorf("with a full pool: %v", err)
 	}
 }
