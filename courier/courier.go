@@ -7,45 +7,70 @@ import (
 	"io"
 	"iter"
 	"sync"
-	"sync/atomic"
-	"time"
-)
 
-// moveGroup is how many receipts Prune, Requeue and Discard move in one write.
-const moveGroup = 256
+	"github.com/computemarket/computemarket/internal/callback"
+)
 
 // Courier takes bundles in and forwards them. It starts no goroutine and holds
 // nothing to close. All methods are safe for concurrent use. Only one Courier
 // may use a store at a time.
 type Courier struct {
-	store Store
-	opts  Options
-	index BundleIndex // nil if no bundles are carried
-	pins  pins
+	store    Store
+	notebook Notebook // the same store
+	opts     Options
+	index    BundleIndex // the same store; nil if no bundles are carried
+	pins     pins
+	doubts   doubts
+	system   bool // the Clock is the system's
+	claims   claims
 
-	mu      sync.Mutex
-	claimed map[uint64]struct{} // Seqs, by a flush in progress
+	mu      sync.Mutex // guards what follows
 	flushes map[*flush]struct{}
-	resume  atomic.Uint64 // where the next flush begins: the last stopped early there
+	noted   bool // note was read
+	note    note
 }
 
-// New returns a Courier over a store. opts may be nil. The error is ErrInvalid.
+// New returns a Courier over a store, which must be a [Notebook] too. opts may be
+// nil. The error is ErrOptions.
 func New(s Store, opts *Options) (*Courier, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	if s == nil {
-		return nil, fmt.Errorf("%w: no store", ErrInvalid)
+		return nil, fmt.Errorf("%w: no store", ErrOptions)
 	}
-	c := &Courier{store: s, opts: o, claimed: map[uint64]struct{}{}, flushes: map[*flush]struct{}{}}
-	if o.Bundles != nil {
-		var ok bool
-		if c.index, ok = s.(BundleIndex); !ok {
-			return nil, fmt.Errorf("%w: the store has no BundleIndex, so it cannot serve Bundles", ErrInvalid)
-		}
+	c := &Courier{store: s, opts: o, flushes: map[*flush]struct{}{}}
+	_, c.system = o.Clock.(systemClock)
+	var ok bool
+	if c.notebook, ok = s.(Notebook); !ok {
+		return nil, fmt.Errorf("%w: the store is no Notebook", ErrOptions)
+	}
+	if c.index, ok = s.(BundleIndex); !ok && o.Bundles != nil {
+		return nil, fmt.Errorf("%w: the store has no BundleIndex, so it cannot serve Bundles", ErrOptions)
+	}
+	if o.Bundles == nil {
+		c.index = nil
 	}
 	return c, nil
+}
+
+// enter and leave tell flushes of each other.
+func (c *Courier) enter(fl *flush) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushes[fl] = struct{}{}
+	if len(c.flushes) > 1 {
+		for each := range c.flushes {
+			each.shared = true
+		}
+	}
+}
+
+func (c *Courier) leave(fl *flush) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.flushes, fl)
 }
 
 // Send reads bundle to its end and stores a receipt for it under a random ID.
@@ -55,8 +80,10 @@ func New(s Store, opts *Options) (*Courier, error) {
 // Possible errors: [ErrInvalid], [ErrTooLarge], those of the [Store] and of
 // bundle, and the context's. ctx is looked at between reads: bundle must not
 // block for ever. After an error nothing is there, except that after
-// [ErrPoisoned] the receipt may show when the store is opened again; SendAs
-// resolves that.
+// [ErrUnknown] the receipt may be there or still arrive, and after [ErrPoisoned]
+// it may show when the store is opened again. SendAs resolves that, and until
+// then the bundle stays where it is. So after any error of a Store's that the
+// courier does not know, and after a panic of it.
 func (c *Courier) Send(ctx context.Context, bundle io.Reader, sender string) (Receipt, error) {
 	var id ID
 	if _, err := io.ReadFull(c.opts.Rand, id[:]); err != nil {
@@ -69,17 +96,30 @@ func (c *Courier) Send(ctx context.Context, bundle io.Reader, sender string) (Re
 // again with the same bundle and sender, the stored receipt comes back, in
 // whatever state it is by then; with others, [ErrConflict]. That holds until the
 // receipt is pruned.
-func (c *Courier) SendAs(ctx context.Context, id ID, bundle io.Reader, sender string) (Receipt, error) {
-	r := Receipt{ID: id, Sender: sender}
+func (c *Courier) SendAs(ctx context.Context, id ID, bundle io.Reader, sender string) (r Receipt, err error) {
+	if bundle == nil {
+		return Receipt{}, fmt.Errorf("%w: no bundle", ErrOptions)
+	}
+	r = Receipt{ID: id, Sender: sender}
 	if err := r.Validate(); err != nil {
 		return Receipt{}, err
 	}
-	return c.take(ctx, r, bundle, nil)
+	err = c.guard("Send", func() (err error) {
+		r, err = c.take(ctx, r, bundle, nil, c.append)
+		return err
+	})
+	return r, err
 }
 
-// take stores bundle and then r with the bundle's hash and size, unless check
-// objects to them.
-func (c *Courier) take(ctx context.Context, r Receipt, bundle io.Reader, check func(Receipt) error) (Receipt, error) {
+// guard calls f, in which code of the caller's runs.
+func (c *Courier) guard(name string, f func() error) error {
+	return c.logged(callback.Guard(name, f))
+}
+
+// take keeps bundle, unless check objects to it, and then has r stored with the
+// bundle's hash and size.
+func (c *Courier) take(ctx context.Context, r Receipt, bundle io.Reader, check func(Receipt) error,
+	store func(context.Context, Receipt) (Receipt, error)) (Receipt, error) {
 	var w BundleWriter
 	var dst io.Writer
 	if c.opts.Bundles != nil {
@@ -102,19 +142,37 @@ func (c *Courier) take(ctx context.Context, r Receipt, bundle io.Reader, check f
 		}
 	}
 	if w == nil {
-		return c.append(ctx, r)
+		return store(ctx, r)
 	}
+	return c.takeCarried(ctx, r, w, store)
+}
+
+// takeCarried commits the bundle and has r stored. From before the commit the
+// bundle is held, so that it cannot go when an older receipt of it is
+// acknowledged, until it is known whether r is there.
+func (c *Courier) takeCarried(ctx context.Context, r Receipt, w BundleWriter,
+	store func(context.Context, Receipt) (Receipt, error)) (stored Receipt, err error) {
 	r.Carried = true
-	// Held, the bundle cannot go when an older receipt of it is acknowledged.
 	c.pins.hold(r.Bundle)
-	if err := w.Commit(r.Bundle); err != nil {
+	doubt, committed := false, false
+	defer func() {
+		if doubt {
+			c.doubts.add(r)
+			return
+		}
 		c.pins.drop(r.Bundle)
+		if committed && (err != nil || stored.State == Acknowledged) {
+			c.release(ctx, r.Bundle) // if nobody else needs it
+		}
+	}()
+	if err := w.Commit(r.Bundle); err != nil {
 		return Receipt{}, err
 	}
-	stored, err := c.append(ctx, r)
-	c.pins.drop(r.Bundle)
-	if err != nil || stored.State == Acknowledged {
-		c.release(ctx, r.Bundle) // if nobody else needs it
+	committed, doubt = true, true // should store panic
+	stored, err = store(ctx, r)
+	doubt = !settles(ctx, err)
+	if err == nil || errors.Is(err, ErrConflict) {
+		c.doubts.resolve(r.ID, &c.pins) // of earlier calls
 	}
 	return stored, err
 }
@@ -141,8 +199,12 @@ func (c *Courier) release(ctx context.Context, h Hash) error {
 }
 
 // Get returns a receipt in any state, or [ErrNotFound].
-func (c *Courier) Get(ctx context.Context, id ID) (Receipt, error) {
-	return c.store.Get(ctx, id)
+func (c *Courier) Get(ctx context.Context, id ID) (r Receipt, err error) {
+	err = c.guard("Store.Get", func() (err error) {
+		r, err = c.store.Get(ctx, id)
+		return err
+	})
+	return r, err
 }
 
 // List yields the receipts in a state in the order of sending, as they stood
@@ -152,95 +214,10 @@ func (c *Courier) List(ctx context.Context, s State) iter.Seq2[Receipt, error] {
 }
 
 // Count returns how many receipts are in which state.
-func (c *Courier) Count(ctx context.Context) (Counts, error) { return c.store.Count(ctx) }
-
-// Requeue makes dead receipts pending again and returns how many it did. IDs
-// that are not those of dead receipts are passed over. An expired receipt will
-// expire again unless the lifetime is longer by then.
-func (c *Courier) Requeue(ctx context.Context, ids ...ID) (int, error) {
-	return c.moveDead(ctx, ids, Pending)
-}
-
-// Discard deletes dead receipts, with their bundles, and returns how many it
-// did. IDs that are not those of dead receipts are passed over.
-func (c *Courier) Discard(ctx context.Context, ids ...ID) (int, error) {
-	return c.moveDead(ctx, ids, Gone)
-}
-
-func (c *Courier) moveDead(ctx context.Context, ids []ID, to State) (int, error) {
-	m := mover{c: c, to: to, at: micros(c.opts.Clock.Now())}
-	for _, id := range ids {
-		r, err := c.store.Get(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && r.State != Dead {
-			continue
-		}
-		if err == nil {
-			err = m.add(ctx, r)
-		}
-		if err != nil {
-			return m.moved, err
-		}
-	}
-	err := m.flush(ctx)
-	return m.moved, err
-}
-
-// Prune deletes the receipts acknowledged longer than age ago and returns how
-// many those were, then removes bundles that a crash left without a receipt. It
-// needs constant memory. A later SendAs with a pruned ID is a new one.
-func (c *Courier) Prune(ctx context.Context, age time.Duration) (int, error) {
-	now := micros(c.opts.Clock.Now())
-	m := mover{c: c, to: Gone, at: now}
-	for r, err := range c.store.List(ctx, Acknowledged, 0) {
-		if err == nil && now.Sub(r.Since) > age { // each one, as the clock may have jumped
-			err = m.add(ctx, r)
-		}
-		if err != nil {
-			return m.moved, err
-		}
-	}
-	if err := m.flush(ctx); err != nil || c.opts.Bundles == nil {
-		return m.moved, err
-	}
-	for h, err := range c.opts.Bundles.All(ctx) {
-		if err == nil {
-			err = c.release(ctx, h)
-		}
-		if err != nil {
-			return m.moved, err
-		}
-	}
-	return m.moved, nil
-}
-
-// mover moves receipts in groups.
-type mover struct {
-	c     *Courier
-	to    State
-	at    time.Time
-	moves []Move
-	moved int
-}
-
-func (m *mover) add(ctx context.Context, r Receipt) error {
-	m.moves = append(m.moves, Move{Receipt: r, To: m.to, At: m.at})
-	if len(m.moves) < moveGroup {
-		return nil
-	}
-	return m.flush(ctx)
-}
-
-func (m *mover) flush(ctx context.Context) error {
-	if len(m.moves) == 0 {
-		return nil
-	}
-	n, err := m.c.store.Move(ctx, m.moves)
-	m.moved += n
-	if err == nil && m.to == Gone && m.c.index != nil {
-		for _, move := range m.moves {
-			err = errors.Join(err, m.c.release(ctx, move.Receipt.Bundle))
-		}
-	}
-	m.moves = m.moves[:0]
-	return err
+func (c *Courier) Count(ctx context.Context) (n Counts, err error) {
+	err = c.guard("Store.Count", func() (err error) {
+		n, err = c.store.Count(ctx)
+		return err
+	})
+	return n, err
 }

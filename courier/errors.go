@@ -3,8 +3,12 @@ package courier
 import "errors"
 
 var (
-	// ErrInvalid reports a receipt, ID, hash or option that cannot be used.
-	// Nothing was written.
+	// ErrOptions reports options that cannot be used, or a required argument that
+	// is nil. Nothing was done; correct the call.
+	ErrOptions = errors.New("courier: invalid options")
+
+	// ErrInvalid reports a receipt, ID or hash that cannot be used. Nothing was
+	// written.
 	ErrInvalid = errors.New("courier: invalid")
 
 	// ErrTooLarge reports a bundle over the limit. Nothing was kept of it.
@@ -29,6 +33,10 @@ var (
 	// took nothing. What was not forwarded is still pending: flush again when
 	// the peer is back.
 	ErrPeerDown = errors.New("courier: the peer takes nothing")
+
+	// ErrBusy reports a receipt that this carrier has, and is handing to somebody
+	// else at this moment: it can neither be taken nor called known. Ask again.
+	ErrBusy = errors.New("courier: in hand, ask again")
 
 	// ErrPoisoned reports a store in which a write failed. What was answered
 	// before is safe; close the store and open it again.

@@ -45,13 +45,13 @@ func TestConcurrency(t *testing.T) {
 
 // stuck is a store whose Move waits.
 type stuck struct {
-	courier.Store
+	*couriertest.Model
 	release chan struct{}
 }
 
 func (s stuck) Move(ctx context.Context, moves []courier.Move) (int, error) {
 	<-s.release
-	return s.Store.Move(ctx, moves)
+	return s.Model.Move(ctx, moves)
 }
 
 // While a group is not acknowledged, no more is forwarded than one further group

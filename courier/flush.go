@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"time"
+
+	"github.com/computemarket/computemarket/internal/callback"
 )
 
 // Report is what a flush did.
 type Report struct {
 	Forwarded uint64 // delivered, rewarded and acknowledged
-	Failed    uint64 // tried in vain as often as allowed, and still pending
+	Failed    uint64 // tried in vain as often as allowed, or not rewarded, and still pending
 	Rejected  uint64 // refused for good, now dead
 	Expired   uint64 // over the lifetime, now dead
 	Damaged   uint64 // without their bundle, now dead
@@ -21,50 +22,56 @@ type Report struct {
 
 // Flush forwards the pending receipts, those stored when it begins, and returns
 // when each was forwarded or given up. Memory does not grow with their number.
-// Failures of single receipts are not errors of the flush: they are in the
-// report. Possible errors, each with the report of what was done until then:
+// Receipts that fail, and bundles that cannot be opened, are no errors of the
+// flush: they are in the report. Possible errors, each with the report of what
+// was done until then:
 //
+//   - [ErrOptions]: f is nil; nothing was done;
 //   - [ErrPeerDown]: see [Options.StopAfter];
 //   - the context's: attempts in progress are ended, what was forwarded is still
 //     acknowledged;
-//   - those of the [Store], the [Bundles] and the [Rewarder].
+//   - that of the first credit that failed. It keeps no other receipt back, until
+//     as many failed in a row as StopAfter says;
+//   - those of the [Store], and a panic in Progress. A panic in the Forwarder or
+//     in Amount is a failure of that receipt.
 //
-// A flush that stopped early lets the next one begin where it stopped and come
-// round to the rest, so receipts that always fail cannot keep the others back.
+// Flush is fair. Receipts have turns: a turn is the first attempt to forward one
+// and, when it was forwarded, the attempt to reward it. Turns go round in the
+// order of sending, and a flush that ends early, whatever ended it, leaves the
+// rest of its round to the next, also over a restart. So each flush that begins
+// an attempt moves on by at least one receipt, and a pending receipt has its turn
+// within as many flushes as there were others pending when it was sent, twice
+// over. Within a flush, receipts that are tried again delay those still to have
+// their turn by at most as many attempts.
+//
 // Flushes at once share the work: none forwards a receipt that another has in
 // hand or has done. No goroutine is left when Flush returns.
 func (c *Courier) Flush(ctx context.Context, f Forwarder) (Report, error) {
 	if f == nil {
-		return Report{}, fmt.Errorf("%w: no forwarder", ErrInvalid)
+		return Report{}, fmt.Errorf("%w: no forwarder", ErrOptions)
 	}
 	fl := newFlush(ctx, c, f)
 	c.enter(fl)
 	defer c.leave(fl)
-	if err := ctx.Err(); err != nil {
-		fl.err = err
-	} else {
+	err := ctx.Err()
+	if err == nil {
+		err = fl.begin()
+	}
+	if err == nil {
 		fl.helpers.Go(fl.scan)
 		fl.helpers.Go(fl.watch)
 		fl.settleAll()
 		close(fl.finished)
 		fl.helpers.Wait()
-		c.resume.Store(fl.resume())
+		err = fl.plan.err
 	}
-	counts, err := c.store.Count(context.WithoutCancel(ctx))
-	fl.report.Remaining = counts.Pending
-	if fl.err != nil {
-		err = fl.err
-	}
-	return fl.report, err
+	return fl.end(err)
 }
 
-// scanRun is how many receipts the scan hands over at a time. It is at most two
-// such runs ahead of the workers.
-const scanRun = 64
-
-// flush is one call of Flush: a scan of the pending list, workers that attempt,
-// a watch over time, and the caller's own goroutine, which settles. One lock
-// guards what they share, and nobody blocks who holds it.
+// flush is one call of Flush. It drives a schedule: a scan walks the pending
+// list and offers receipts, workers make attempts, a watch sees to what happens
+// at a time, and the caller's own goroutine settles. Code of the caller's runs
+// on none of these but the workers, and never under the lock.
 type flush struct {
 	c         *Courier
 	ctx       context.Context
@@ -74,45 +81,27 @@ type flush struct {
 	helpers   sync.WaitGroup
 	finished  chan struct{}
 
-	mu      sync.Mutex // guards the rest
-	idle    sync.Cond  // workers wait for a receipt
-	room    sync.Cond  // the scan waits for the queue to get short
-	outcome sync.Cond  // Flush waits for one, or for the end
+	last    uint64 // the greatest Seq when the flush began
+	expired uint64 // receipts up to this Seq are too old
 
-	queue  []*try // queue[head:] is from the scan, still to be attempted
-	head   int
-	listed bool   // the scan has ended
-	seq    uint64 // the last that was taken from the queue
+	mu      sync.Mutex // guards the rest
+	plan    schedule
+	idle    sync.Cond   // workers wait for a receipt
+	room    sync.Cond   // the scan waits for the queue to get short
+	outcome sync.Cond   // Flush waits for one, or for the end
+	retry   *time.Timer // for the first that waits
 
 	workers  []*worker
 	sleeping int  // workers
 	waking   bool // one of them has been told to look for a receipt
-	inFlight int  // receipts that workers have in hand
 	over     bool // no more will come
 
-	waiting waiting     // for their next attempt
-	due     []*try      // whose time has come
-	retry   *time.Timer // for the next of waiting
+	free []*try // to be used again
 
-	group []*try // to be settled
-	free  []*try // to be used again
-
-	failedFirst int // receipts in a row that failed at first, see StopAfter
-	report      Report
-	err         error // why no more attempts begin
-
-	moves []Move // settle's memory, not shared
-}
-
-// A try is a receipt on its way through a flush.
-type try struct {
-	receipt Receipt
-	n       int       // attempts
-	due     time.Time // when the next one is
-
-	to     State // where it goes, Acknowledged or Dead, when it need not be tried again
-	cause  Cause
-	reason string
+	// Settle's own.
+	moves       []Move
+	unpaid      error // of the first credit that failed
+	unpaidInRow int   // credits that failed
 }
 
 func newFlush(ctx context.Context, c *Courier, f Forwarder) *flush {
@@ -120,88 +109,142 @@ func newFlush(ctx context.Context, c *Courier, f Forwarder) *flush {
 	fl.idle.L, fl.room.L, fl.outcome.L = &fl.mu, &fl.mu, &fl.mu
 	fl.retry = time.NewTimer(time.Hour)
 	fl.retry.Stop()
+	o := &c.opts
+	fl.plan = schedule{
+		maxAttempts: o.MaxAttempts, maxWaiting: o.MaxWaiting, stopAfter: o.StopAfter, groupSize: o.GroupSize,
+		backoff: o.backoff,
+	}
 	return fl
+}
+
+// now returns the time since the flush began.
+func (fl *flush) now() time.Duration { return time.Since(fl.began) }
+
+// begin finds out where the round is, and who is too old.
+func (fl *flush) begin() error {
+	return callback.Run("Notebook.Note", func() (err error) {
+		fl.plan.round, fl.last, fl.expired, err = fl.c.readNote(fl.ctx)
+		return err
+	})
+}
+
+// end writes down what the next flush must know, unless nothing is left for it.
+func (fl *flush) end(err error) (Report, error) {
+	ctx, cancel := fl.patience()
+	defer cancel()
+	counted := callback.Run("Store.Count", func() error {
+		counts, err := fl.c.store.Count(ctx)
+		fl.plan.report.Remaining = counts.Pending
+		return err
+	})
+	var noted error
+	if fl.plan.turns > 0 {
+		r := fl.c.moveRound(fl.plan.round, fl.plan.rest(fl.last))
+		if fl.plan.report.Remaining > 0 {
+			noted = callback.Run("Notebook.SetNote", func() error { return fl.c.writeNote(ctx, r) })
+		}
+	}
+	for _, later := range []error{fl.unpaid, counted, noted} {
+		if err == nil {
+			err = later
+		}
+	}
+	return fl.plan.report, err
 }
 
 // scan walks the pending list and feeds the workers.
 func (fl *flush) scan() {
-	var err error
-	run, n := fl.feed(nil), 0 // the first n of run are filled
-	for r, e := range fl.pending() {
-		if err = e; err != nil || run == nil {
-			break
+	err := callback.Run("Store.List", func() error {
+		f := feeder{fl: fl, run: fl.feed(nil)}
+		for _, span := range fl.plan.round.spans(fl.last) {
+			if err := f.walk(span); err != nil || f.run == nil {
+				return err
+			}
 		}
-		run[n].receipt = r
-		if n++; n == len(run) {
-			run, n = fl.feed(run), 0
-		}
-	}
-	if run != nil {
-		fl.feed(run[:n])
-	}
+		return f.flush()
+	})
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	fl.listed = true
+	fl.plan.listed = true
 	fl.outcome.Signal()
 	if err != nil {
 		fl.stop(err)
 	}
 }
 
-// feed queues run, and returns as many blank tries as the next one may have, or
-// nil when no more attempts will begin.
+// A feeder gathers what the scan finds.
+type feeder struct {
+	fl    *flush
+	run   []*try // nil when no more attempts will begin
+	n     int    // so many of run are filled
+	noted bool   // that the first receipt has its turn
+}
+
+func (f *feeder) walk(s span) error {
+	if s.from > s.to {
+		return nil
+	}
+	for r, err := range f.fl.c.store.List(f.fl.ctx, Pending, s.from) {
+		if err != nil {
+			return err
+		}
+		if r.Seq > s.to {
+			return nil
+		}
+		*f.run[f.n] = try{receipt: r, old: s.old}
+		if f.n++; f.n < len(f.run) {
+			continue
+		}
+		if err := f.flush(); err != nil || f.run == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *feeder) flush() error {
+	if !f.noted && f.n > 1 {
+		f.noted = true
+		if err := f.fl.note(stop{turn: 1, seq: f.run[0].receipt.Seq, old: f.run[0].old}); err != nil {
+			return err
+		}
+	}
+	f.run, f.n = f.fl.feed(f.run[:f.n]), 0
+	return nil
+}
+
+// note writes down, before the first attempt, that the first receipt has its
+// turn. Should the process die of that one, the next flush begins behind it.
+func (fl *flush) note(first stop) error {
+	begun := schedule{round: fl.plan.round, last: first, err: errDied}
+	return fl.c.writeNote(fl.ctx, begun.rest(fl.last))
+}
+
+var errDied = errors.New("courier: the process died")
+
+// feed offers run, and returns as many tries as the next one may have, or nil
+// when no more attempts will begin.
 func (fl *flush) feed(run []*try) []*try {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	for len(fl.queue)-fl.head > scanRun && fl.err == nil {
+	for !fl.plan.room() && fl.plan.err == nil {
 		fl.room.Wait()
 	}
-	if fl.err != nil {
+	if fl.plan.err != nil {
 		return nil
 	}
-	fl.queue = append(fl.queue[:0], fl.queue[fl.head:]...)
-	fl.head = 0
-	fl.queue = append(fl.queue, run...)
+	fl.plan.offer(run)
 	fl.wake()
 	run = run[:0]
 	for range scanRun {
-		t := new(try)
 		if last := len(fl.free) - 1; last >= 0 {
-			t, fl.free = fl.free[last], fl.free[:last]
-			*t = try{}
+			run = append(run, fl.free[last])
+			fl.free = fl.free[:last]
+		} else {
+			run = append(run, new(try))
 		}
-		run = append(run, t)
 	}
 	return run
-}
-
-// pending yields the pending receipts from where the last flush stopped to the
-// end, then those before.
-func (fl *flush) pending() iter.Seq2[Receipt, error] {
-	return func(yield func(Receipt, error) bool) {
-		from := fl.c.resume.Load()
-		for r, err := range fl.c.store.List(fl.ctx, Pending, from) {
-			if !yield(r, err) {
-				return
-			}
-		}
-		if from == 0 {
-			return
-		}
-		for r, err := range fl.c.store.List(fl.ctx, Pending, 0) {
-			if err == nil && r.Seq >= from || !yield(r, err) {
-				return
-			}
-		}
-	}
-}
-
-// resume is where the next flush should begin.
-func (fl *flush) resume() uint64 {
-	if fl.err == nil || fl.listed && fl.head == len(fl.queue) {
-		return 0
-	}
-	return fl.seq
 }
 
 // settleAll settles what the workers bring, one group while the next gathers,
@@ -211,27 +254,16 @@ func (fl *flush) settleAll() {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	for fl.gathered() {
-		n := min(len(fl.group), fl.c.opts.GroupSize)
-		group = append(group[:0], fl.group[:n]...)
-		fl.group = append(fl.group[:0], fl.group[n:]...)
+		group = fl.plan.group(group)
 		fl.wake() // there is room
 		fl.mu.Unlock()
-		settled, err := fl.settle(group)
-		fl.c.unclaim(group...)
+		err := fl.settle(group)
+		fl.c.claims.drop(group...)
 		fl.mu.Lock()
-		for _, t := range settled {
-			fl.count(t)
-		}
-		fl.free = append(fl.free, group...)
 		if err != nil {
 			fl.stop(err)
 		}
-		if progress := fl.c.opts.Progress; progress != nil {
-			report := fl.report
-			fl.mu.Unlock()
-			progress(report)
-			fl.mu.Lock()
-		}
+		fl.free = append(fl.free, group...)
 	}
 	fl.over = true
 	fl.idle.Broadcast()
@@ -240,10 +272,8 @@ func (fl *flush) settleAll() {
 // gathered waits for something to settle. It reports false when nothing more
 // will come.
 func (fl *flush) gathered() bool {
-	for len(fl.group) == 0 {
-		ended := fl.err != nil ||
-			fl.listed && fl.head == len(fl.queue) && len(fl.waiting)+len(fl.due) == 0
-		if ended && fl.inFlight == 0 {
+	for len(fl.plan.done) == 0 {
+		if fl.plan.over() {
 			return false
 		}
 		fl.outcome.Wait()
@@ -251,81 +281,9 @@ func (fl *flush) gathered() bool {
 	return true
 }
 
-func (fl *flush) count(t *try) {
-	switch {
-	case t.to == Acknowledged:
-		fl.report.Forwarded++
-	case t.cause == Rejected:
-		fl.report.Rejected++
-	case t.cause == Expired:
-		fl.report.Expired++
-	case t.cause == Damaged:
-		fl.report.Damaged++
-	}
-}
-
-// attempted decides what becomes of a receipt after an attempt.
-func (fl *flush) attempted(t *try, err error) {
-	if err == nil {
-		fl.failedFirst = 0
-		fl.settleAs(t, Acknowledged, 0, "")
-		return
-	}
-	if e := fl.ctx.Err(); e != nil {
-		fl.stop(e) // before its consequences
-	}
-	if _, ok := errors.AsType[damage](err); ok {
-		fl.settleAs(t, Dead, Damaged, cut(err.Error()))
-		return
-	}
-	if errors.Is(err, ErrRejected) {
-		fl.failedFirst = 0 // the peer is there
-		fl.settleAs(t, Dead, Rejected, cut(err.Error()))
-		return
-	}
-	if e, ok := errors.AsType[storeError](err); ok {
-		fl.stop(e.error)
-	}
-	if fl.err != nil {
-		fl.drop(t)
-		return
-	}
-	if t.n == 1 {
-		fl.failedFirst++
-	}
-	if t.n >= fl.c.opts.MaxAttempts {
-		fl.report.Failed++
-		fl.drop(t)
-	} else {
-		fl.later(t)
-	}
-	if fl.failedFirst >= fl.c.opts.StopAfter {
-		fl.stop(fmt.Errorf("%w: %d receipts in a row, the last: %w", ErrPeerDown, fl.failedFirst, err))
-	}
-}
-
-func (fl *flush) settleAs(t *try, to State, cause Cause, reason string) {
-	t.to, t.cause, t.reason = to, cause, reason
-	fl.group = append(fl.group, t)
-	fl.outcome.Signal()
-}
-
-// drop leaves t to the next flush.
-func (fl *flush) drop(t *try) {
-	fl.c.unclaim(t)
-	fl.free = append(fl.free, t)
-	fl.outcome.Signal()
-}
-
 // stop lets no attempt begin any more, for the first reason it is given.
 func (fl *flush) stop(err error) {
-	if fl.err != nil {
-		return
-	}
-	fl.err = err
-	fl.c.unclaim(fl.waiting...)
-	fl.c.unclaim(fl.due...)
-	fl.waiting, fl.due = nil, nil
+	fl.c.claims.drop(fl.plan.halt(err)...)
 	fl.room.Signal()
 	fl.outcome.Signal()
 }

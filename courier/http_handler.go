@@ -166,7 +166,7 @@ func (h *handler) log(req *http.Request, body *patient, err error) {
 		err = l.error
 	}
 	level := slog.LevelError
-	if body.failed || req.Context().Err() != nil || errors.Is(err, errFull) || errors.Is(err, errInHand) {
+	if body.failed || req.Context().Err() != nil || errors.Is(err, errFull) || errors.Is(err, errInHand) || errors.Is(err, ErrBusy) {
 		level = slog.LevelDebug // the sender has hung up, or comes too often
 	}
 	attrs := []slog.Attr{slog.Any("err", err)}
@@ -281,33 +281,4 @@ func (h *handler) accept(ctx context.Context, r Receipt, bundle io.Reader) (stri
 		return "", err
 	}
 	return verdictStored, nil
-}
-
-var _ Receiver = (*Courier)(nil)
-
-// Known implements [Receiver].
-func (c *Courier) Known(ctx context.Context, id ID) (Receipt, error) { return c.Get(ctx, id) }
-
-// Accept implements [Receiver]: the receipt becomes one of this courier's own,
-// under the same ID, sent now. Couriers of which only one carries bundles do not
-// fit together: that is ErrRejected.
-func (c *Courier) Accept(ctx context.Context, r Receipt, bundle io.Reader) error {
-	if err := r.Validate(); err != nil {
-		return err
-	}
-	if (bundle == nil) != (c.opts.Bundles == nil) {
-		return fmt.Errorf("%w: bundles are carried on one side only", ErrRejected)
-	}
-	if bundle == nil {
-		r.Carried = false
-		_, err := c.append(ctx, r)
-		return err
-	}
-	_, err := c.take(ctx, r, bundle, func(got Receipt) error {
-		if !got.Same(r) {
-			return fmt.Errorf("%w: %d bytes of %v", ErrMismatch, got.Size, got.Bundle)
-		}
-		return nil
-	})
-	return err
 }

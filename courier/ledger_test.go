@@ -15,7 +15,7 @@ import (
 
 // deaf is a store that does not hear of acknowledgements: as if each flush ended
 // between reward and acknowledgement.
-type deaf struct{ courier.Store }
+type deaf struct{ *courierpebble.Store }
 
 var errDeaf = errors.New("crash")
 
@@ -30,7 +30,7 @@ func TestRewardOnSettlementLedger(t *testing.T) {
 	owed := uint64(0)
 	amount := func(r courier.Receipt) uint64 { return uint64(r.Size) }
 	// life runs one life of the node.
-	life := func(use func(courier.Store, *courier.Options, settlement.Ledger)) {
+	life := func(use func(*courierpebble.Store, *courier.Options, settlement.Ledger)) {
 		t.Helper()
 		db, err := courierpebble.OpenDB(dir, nil)
 		if err != nil {
@@ -54,13 +54,13 @@ func TestRewardOnSettlementLedger(t *testing.T) {
 			}
 		}
 	}
-	life(func(s courier.Store, o *courier.Options, _ settlement.Ledger) {
+	life(func(s *courierpebble.Store, o *courier.Options, _ settlement.Ledger) {
 		for _, r := range send(t, newCourier(t, s, o), n) {
 			owed += amount(r)
 		}
 	})
 	for range 3 {
-		life(func(s courier.Store, o *courier.Options, _ settlement.Ledger) {
+		life(func(s *courierpebble.Store, o *courier.Options, _ settlement.Ledger) {
 			r, err := newCourier(t, deaf{s}, o).Flush(ctx, &p)
 			if !errors.Is(err, errDeaf) || r != (courier.Report{Remaining: n}) {
 				t.Errorf("%+v, %v", r, err)
@@ -70,7 +70,7 @@ func TestRewardOnSettlementLedger(t *testing.T) {
 	if len(p.got) == 0 {
 		t.Fatal("nothing was delivered before the crash")
 	}
-	life(func(s courier.Store, o *courier.Options, l settlement.Ledger) {
+	life(func(s *courierpebble.Store, o *courier.Options, l settlement.Ledger) {
 		report(t, newCourier(t, s, o), &p, courier.Report{Forwarded: n})
 		for _, account := range []string{"node", l.Issuer()} {
 			if got, err := l.Balance(ctx, account); err != nil || got != owed {
@@ -130,7 +130,7 @@ func TestSettlementLedgerRefuses(t *testing.T) {
 
 	send(t, c, 10)
 	l.Close()
-	if r, err := c.Flush(ctx, takes); !errors.Is(err, settlement.ErrClosed) || r != (courier.Report{Remaining: 10}) {
+	if r, err := c.Flush(ctx, takes); !errors.Is(err, settlement.ErrClosed) || r != (courier.Report{Failed: 10, Remaining: 10}) {
 		t.Errorf("with the ledger closed: %+v, %v", r, err)
 	}
 }

@@ -80,9 +80,9 @@ func (opts *Options) withDefaults() (Options, error) {
 	switch {
 	case o.MaxBundle < 0, o.Concurrency < 0, o.MaxAttempts < 0, o.Backoff < 0, o.MaxBackoff < 0,
 		o.MaxWaiting < 0, o.Timeout < 0, o.GroupSize < 0, o.Lifetime < 0:
-		return Options{}, fmt.Errorf("%w: a negative option", ErrInvalid)
+		return Options{}, fmt.Errorf("%w: a negative option", ErrOptions)
 	case o.Rewarder != nil && (o.Account == "" || o.Amount == nil):
-		return Options{}, fmt.Errorf("%w: a Rewarder needs Account and Amount", ErrInvalid)
+		return Options{}, fmt.Errorf("%w: a Rewarder needs Account and Amount", ErrOptions)
 	}
 	o.MaxBundle = or(o.MaxBundle, 1<<30)
 	o.Concurrency = or(o.Concurrency, 16)

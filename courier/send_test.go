@@ -342,15 +342,22 @@ func TestOptions(t *testing.T) {
 		{MaxBundle: -1}, {Concurrency: -1}, {Lifetime: -1},
 		{Rewarder: &tally{}}, {Rewarder: &tally{}, Account: "a"}, {Rewarder: &tally{}, Amount: amount},
 	} {
-		if _, err := courier.New(new(couriertest.Model), &o); !errors.Is(err, courier.ErrInvalid) {
+		if _, err := courier.New(new(couriertest.Model), &o); !errors.Is(err, courier.ErrOptions) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
-	if _, err := courier.New(nil, nil); !errors.Is(err, courier.ErrInvalid) {
+	if _, err := courier.New(nil, nil); !errors.Is(err, courier.ErrOptions) {
 		t.Errorf("no store: %v", err)
 	}
-	type plain struct{ courier.Store }
-	if _, err := courier.New(plain{new(couriertest.Model)}, &courier.Options{Bundles: courier.DirBundles("x")}); !errors.Is(err, courier.ErrInvalid) {
+	type bare struct{ courier.Store }
+	if _, err := courier.New(bare{new(couriertest.Model)}, nil); !errors.Is(err, courier.ErrOptions) {
+		t.Errorf("a store without a Notebook: %v", err)
+	}
+	type plain struct {
+		courier.Store
+		courier.Notebook
+	}
+	if _, err := courier.New(plain{Store: new(couriertest.Model), Notebook: new(couriertest.Model)}, &courier.Options{Bundles: courier.DirBundles("x")}); !errors.Is(err, courier.ErrOptions) {
 		t.Errorf("a store without BundleIndex: %v", err)
 	}
 }

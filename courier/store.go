@@ -18,8 +18,9 @@ import (
 // error; after the first two the write happened wholly or not at all.
 type Store interface {
 	// Append stores r as pending, with a Seq greater than any given before,
-	// whatever r's own State and Seq, and returns it as stored; Since is
-	// r.SentAt, and there is no Cause or Reason. If the ID is
+	// whatever r's own State and Seq, and returns it as stored, which is as Get and
+	// List return it: SentAt to the microsecond and in UTC, Since the same, no
+	// Cause and no Reason. If the ID is
 	// there already, in any state, nothing is written: Append returns the
 	// stored receipt, with a nil error if it is the [Receipt.Same], else with
 	// ErrConflict. Calls at once with one ID store one receipt. An invalid
@@ -41,8 +42,10 @@ type Store interface {
 	List(ctx context.Context, s State, from uint64) iter.Seq2[Receipt, error]
 
 	// Move applies moves in order, all in one atomic write. A move is skipped if
-	// its receipt is no longer there with the same ID, State and Seq, or if an
-	// earlier one of moves took it. Seq stays. Move returns how many were
+	// its receipt was no longer there with the same ID, State and Seq when Move was
+	// called, or if an earlier one of moves took the receipt with that ID: of
+	// several moves of one receipt in one call one at most is applied, whatever
+	// other calls come at once. Seq stays, and Since is to the microsecond and UTC. Move returns how many were
 	// applied. If one of them is no valid [Move], none is, and the error is
 	// ErrInvalid.
 	Move(ctx context.Context, moves []Move) (applied int, err error)
@@ -82,6 +85,20 @@ func (m Move) Validate() error {
 type Counts struct {
 	Pending, Acknowledged, Dead uint64
 	Aside                       uint64 // found damaged, and in no list
+}
+
+// MaxNote is the greatest length of a note, in bytes.
+const MaxNote = 4096
+
+// Notebook is what every [Store] has beside its lists: a place where a Courier
+// keeps what must outlive the process and is no receipt.
+type Notebook interface {
+	// Note returns what SetNote stored last, or nothing, and the greatest Seq that
+	// the store has given to any receipt, or 0.
+	Note(ctx context.Context) (note []byte, last uint64, err error)
+	// SetNote stores a note of up to [MaxNote] bytes in place of the one before,
+	// durably when it returns nil. One that is longer is ErrInvalid.
+	SetNote(ctx context.Context, note []byte) error
 }
 
 // BundleIndex is asked of a [Store] when bundles are carried.

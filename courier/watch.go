@@ -1,9 +1,6 @@
 package courier
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // watch sees to what happens at a time: the end of the context, the next
 // attempt of those that wait, and attempts that hang.
@@ -21,7 +18,8 @@ func (fl *flush) watch() {
 			fl.mu.Unlock()
 		case <-fl.retry.C:
 			fl.mu.Lock()
-			fl.ripen()
+			fl.sleepUntilDue()
+			fl.wake()
 			fl.mu.Unlock()
 		case <-hang.C:
 			hang.Reset(fl.endHung())
@@ -29,6 +27,25 @@ func (fl *flush) watch() {
 			return
 		}
 	}
+}
+
+// sleepUntilDue sets the timer for the first of those that wait.
+func (fl *flush) sleepUntilDue() {
+	if len(fl.plan.waiting) == 0 {
+		return
+	}
+	if wait := fl.plan.waiting[0].due - fl.now(); wait > 0 {
+		fl.retry.Reset(wait)
+	}
+}
+
+// dueNow is now, as far as anybody waits for it: to look at the clock takes as
+// long as much else that is done for a receipt.
+func (fl *flush) dueNow() time.Duration {
+	if len(fl.plan.waiting) == 0 {
+		return 0
+	}
+	return fl.now()
 }
 
 // endHung ends the attempts that have not moved for the timeout. It returns when
@@ -50,42 +67,4 @@ func (fl *flush) endHung() time.Duration {
 		}
 	}
 	return next
-}
-
-// later lets t wait for its next attempt.
-func (fl *flush) later(t *try) {
-	wait := fl.c.opts.backoff(t.n)
-	t.due = time.Now().Add(wait)
-	heap.Push(&fl.waiting, t)
-	if fl.waiting[0] == t {
-		fl.retry.Reset(wait)
-	}
-}
-
-// ripen finds those that have waited long enough.
-func (fl *flush) ripen() {
-	for len(fl.waiting) > 0 {
-		if wait := time.Until(fl.waiting[0].due); wait > 0 {
-			fl.retry.Reset(wait)
-			break
-		}
-		fl.due = append(fl.due, heap.Pop(&fl.waiting).(*try))
-	}
-	fl.wake()
-}
-
-// waiting is a heap, the first due on top.
-type waiting []*try
-
-func (w waiting) Len() int           { return len(w) }
-func (w waiting) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
-func (w waiting) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
-func (w *waiting) Push(t any)        { *w = append(*w, t.(*try)) }
-
-func (w *waiting) Pop() any {
-	last := len(*w) - 1
-	t := (*w)[last]
-	(*w)[last] = nil
-	*w = (*w)[:last]
-	return t
 }

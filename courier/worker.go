@@ -3,8 +3,11 @@ package courier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/computemarket/computemarket/internal/callback"
 )
 
 // A worker attempts one receipt at a time.
@@ -21,42 +24,85 @@ const (
 )
 
 // clock returns the time since the flush began, which is never 0.
-func (fl *flush) clock() int64 { return 1 + int64(time.Since(fl.began)) }
+func (fl *flush) clock() int64 { return 1 + int64(fl.now()) }
 
 func (w *worker) work() {
+	var t *try
+	defer func() { w.leave(t) }()
+	w.fl.mu.Lock()
+	w.renew()
+	w.fl.waking = false
+	t = w.fl.take()
+	w.fl.mu.Unlock()
+	for t != nil {
+		mine, err := w.attempt(t)
+		w.fl.mu.Lock()
+		w.fl.attempted(t, mine, err)
+		t = w.fl.take()
+		w.fl.mu.Unlock()
+	}
+}
+
+// leave is the end of a worker. Where code of the caller's has ended the
+// goroutine in the midst of an attempt, that attempt has failed.
+func (w *worker) leave(t *try) {
 	fl := w.fl
 	fl.mu.Lock()
-	w.renew()
-	fl.waking = false
-	for t := fl.take(); t != nil; t = fl.take() {
-		fl.mu.Unlock()
-		mine, err := w.attempt(t)
-		fl.mu.Lock()
-		fl.inFlight--
-		switch {
-		case mine && t.to == Dead: // already
-			fl.settleAs(t, t.to, t.cause, t.reason)
-		case mine:
-			fl.attempted(t, err)
-		default:
-			fl.free = append(fl.free, t)
-			fl.outcome.Signal()
-			if err != nil {
-				fl.stop(err)
-			}
-		}
-	}
+	defer fl.mu.Unlock()
 	w.cancel(nil)
-	fl.mu.Unlock()
+	fl.workers = slices.DeleteFunc(fl.workers, func(other *worker) bool { return other == w })
+	if t != nil {
+		fl.c.claims.back(t.receipt.ID)
+		fl.attempted(t, true, fmt.Errorf("%w in an attempt", callback.ErrGoexit))
+		fl.wake()
+	}
 }
 
 func (w *worker) renew() { w.ctx, w.cancel = context.WithCancelCause(w.fl.ctx) }
 
+// attempted records what came of an attempt; a receipt that is not mine is
+// another flush's.
+func (fl *flush) attempted(t *try, mine bool, err error) {
+	now := time.Duration(0)
+	if err != nil {
+		now = fl.now()
+		if e := fl.ctx.Err(); e != nil {
+			fl.stop(e) // before its consequences
+		}
+	}
+	kept := false
+	if mine {
+		kept = fl.plan.attempted(t, now, err)
+		fl.sleepUntilDue()
+	} else {
+		fl.plan.skipped(t)
+	}
+	switch {
+	case err == nil:
+	case !mine:
+		fl.stop(err)
+	case !kept:
+		fl.c.claims.drop(t)
+		fallthrough
+	default:
+		if err := fl.plan.down(err); err != nil {
+			fl.stop(err)
+		}
+	}
+	if !kept {
+		fl.free = append(fl.free, t)
+	}
+	fl.outcome.Signal()
+}
+
 // take waits for a receipt to attempt. It returns nil when there will be none.
 func (fl *flush) take() *try {
 	for !fl.over {
-		if t := fl.next(); t != nil {
-			fl.inFlight++
+		if t := fl.plan.next(fl.dueNow()); t != nil {
+			fl.sleepUntilDue()
+			if fl.plan.room() {
+				fl.room.Signal()
+			}
 			fl.wake()
 			return t
 		}
@@ -68,38 +114,17 @@ func (fl *flush) take() *try {
 	return nil
 }
 
-// next returns a receipt to attempt now, or nil.
-func (fl *flush) next() *try {
-	if !fl.ready() {
-		return nil
-	}
-	if len(fl.due) > 0 {
-		t := fl.due[0]
-		fl.due = fl.due[1:]
-		return t
-	}
-	t := fl.queue[fl.head]
-	fl.head++
-	fl.seq = t.receipt.Seq
-	if len(fl.queue)-fl.head == scanRun {
-		fl.room.Signal()
-	}
-	return t
-}
-
-func (fl *flush) ready() bool {
-	if fl.err != nil || len(fl.group) >= fl.c.opts.GroupSize {
-		return false
-	}
-	return len(fl.due) > 0 || fl.head < len(fl.queue) && len(fl.waiting) < fl.c.opts.MaxWaiting
-}
-
 // wake lets a worker look for a receipt, if there is one. It wakes one at a
 // time, who wakes the next: where attempts take no time, a few workers do it all,
 // and where they do take time, soon all are at it.
 func (fl *flush) wake() {
+	if fl.waking {
+		return
+	}
+	if again, fresh := fl.plan.ready(fl.dueNow()); !again && !fresh {
+		return
+	}
 	switch {
-	case fl.waking || !fl.ready():
 	case fl.sleeping > 0:
 		fl.waking = true
 		fl.idle.Signal()
@@ -109,21 +134,4 @@ func (fl *flush) wake() {
 		fl.workers = append(fl.workers, w)
 		fl.helpers.Go(w.work)
 	}
-}
-
-// attempt forwards t once, unless it is another flush's, which mine reports, or
-// too old, which makes it Dead.
-func (w *worker) attempt(t *try) (mine bool, err error) {
-	c := w.fl.c
-	if t.n == 0 {
-		if mine, err := w.fl.claim(&t.receipt); !mine {
-			return false, err
-		}
-		if life := c.opts.Lifetime; life > 0 && t.receipt.Age(c.opts.Clock.Now()) > life {
-			t.to, t.cause, t.reason = Dead, Expired, fmt.Sprintf("not forwarded within %v", life)
-			return true, nil
-		}
-	}
-	t.n++
-	return true, w.deliver(&t.receipt)
 }

@@ -17,6 +17,7 @@ import (
 //
 //	'c' 0                   schema version
 //	'c' 1                   meta, see meta.go
+//	'c' 6                   the courier's note, which has a checksum of its own
 //	'c' 2 state seq         record
 //	'c' 3 ID                seq
 //	'c' 4 bundle ID         nothing; of pending and dead receipts that carry it
@@ -34,6 +35,7 @@ const (
 	idSpace     = 3
 	bundleSpace = 4
 	asideSpace  = 5
+	noteSpace   = 6
 )
 
 // place is where a record is.
@@ -212,3 +214,8 @@ func decodeRecord(key, v []byte) (courier.Receipt, error) {
 	}
 	return r, nil
 }
+
+var noteKey = []byte{namespace, noteSpace}
+
+// micros is what a record keeps of t.
+func micros(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }

@@ -6,6 +6,7 @@
 package courierpebble
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -73,6 +74,7 @@ type Store struct {
 
 var (
 	_ courier.Store       = (*Store)(nil)
+	_ courier.Notebook    = (*Store)(nil)
 	_ courier.BundleIndex = (*Store)(nil)
 )
 
@@ -267,6 +269,34 @@ func (s *Store) Count(ctx context.Context) (courier.Counts, error) {
 	var m meta
 	_, err := s.db.Get(metaKey, m.decode)
 	return m.counts, sentinels.Translate(err)
+}
+
+// Note implements [courier.Notebook].
+func (s *Store) Note(ctx context.Context) (note []byte, last uint64, err error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	var m meta
+	if _, err := s.db.Get(metaKey, m.decode); err != nil {
+		return nil, 0, sentinels.Translate(err)
+	}
+	_, err = s.db.Get(noteKey, func(v []byte) error {
+		note = bytes.Clone(v)
+		return nil
+	})
+	return note, m.last, sentinels.Translate(err)
+}
+
+// SetNote implements [courier.Notebook].
+func (s *Store) SetNote(ctx context.Context, note []byte) error {
+	if len(note) > courier.MaxNote {
+		return fmt.Errorf("%w: a note of %d bytes", courier.ErrInvalid, len(note))
+	}
+	w := &write{note: append([]byte{}, note...)}
+	if err := s.do(ctx, w); err != nil {
+		return err
+	}
+	return w.err
 }
 
 // Needs implements [courier.BundleIndex].

@@ -11,10 +11,12 @@ import (
 	"github.com/computemarket/computemarket/courier"
 )
 
-// write is one call of Append or Move, or a record to set aside, and its result.
+// write is one call of Append, Move or SetNote, or a record to set aside, and its
+// result.
 type write struct {
 	receipt *courier.Receipt // Append
 	moves   []courier.Move   // Move
+	note    []byte           // SetNote
 	damaged []byte           // the key of the record
 
 	stored  courier.Receipt
@@ -29,6 +31,7 @@ func (s *Store) Append(ctx context.Context, r courier.Receipt) (courier.Receipt,
 	if err := r.Validate(); err != nil {
 		return courier.Receipt{}, err
 	}
+	r.SentAt = micros(r.SentAt)
 	w := &write{receipt: &r}
 	if err := s.do(ctx, w); err != nil {
 		return courier.Receipt{}, err
@@ -74,9 +77,12 @@ func (s *Store) run(writes []*write) {
 		switch {
 		case w.receipt != nil:
 			w.stored, w.err = st.append(w.receipt)
+		case w.note != nil:
+			st.batch.Set(noteKey, w.note, nil)
 		case w.damaged != nil:
 			w.applied, w.err = st.setAside(w.damaged)
 		default:
+			st.call++
 			w.applied, w.err = st.move(w.moves)
 		}
 	}
@@ -106,6 +112,7 @@ type stage struct {
 	meta    meta
 	batch   *pebble.Batch
 	touched map[courier.ID]stored // by this batch; nil if it is of one write
+	call    int                   // the number of the Move in this batch
 	aside   map[string]bool       // keys of records set aside by this batch
 
 	requeued uint64 // the lowest seq that comes back to the pending list, or 0
@@ -115,12 +122,13 @@ type stage struct {
 type stored struct {
 	place
 	record
+	call int // the Move that left it so, or 0
 }
 
 // touch remembers what the batch makes of a receipt, for the writes after this.
-func (st *stage) touch(id courier.ID, p place, rec []byte) {
+func (st *stage) touch(id courier.ID, p place, rec []byte, call int) {
 	if st.touched != nil {
-		st.touched[id] = stored{p, bytes.Clone(rec)}
+		st.touched[id] = stored{p, bytes.Clone(rec), call}
 	}
 }
 
@@ -141,7 +149,7 @@ func (st *stage) append(r *courier.Receipt) (courier.Receipt, error) {
 	n.Seq, n.State, n.Since, n.Cause, n.Reason = st.meta.last, courier.Pending, r.SentAt, 0, ""
 	st.buf = appendPair(st.buf[:0], &n)
 	st.batch.Set(st.buf[:recordKey], st.buf[recordKey:], nil)
-	st.touch(n.ID, place{n.State, n.Seq}, st.buf[recordKey:])
+	st.touch(n.ID, place{n.State, n.Seq}, st.buf[recordKey:], 0)
 	st.buf = binary.BigEndian.AppendUint64(st.buf[:0], n.Seq)
 	st.batch.Set(idKey(n.ID), st.buf, nil)
 	if n.Carried {
@@ -178,7 +186,7 @@ func (st *stage) move(moves []courier.Move) (applied int, err error) {
 		id := m.Receipt.ID
 		if now, known := st.touched[id]; known {
 			rec = nil
-			if now.place == from {
+			if now.place == from && now.call != st.call { // else an earlier one of moves took it
 				rec = now.record
 			}
 		}
@@ -191,12 +199,12 @@ func (st *stage) move(moves []courier.Move) (applied int, err error) {
 		*st.meta.count(from.state)--
 		if m.To == courier.Gone {
 			st.batch.Delete(idKey(id), nil)
-			st.touch(id, to, nil)
+			st.touch(id, to, nil, st.call)
 		} else {
 			st.buf = rec.appendMoved(st.buf[:0], m)
 			st.batch.Set(st.buf[:recordKey], st.buf[recordKey:], nil)
 			*st.meta.count(m.To)++
-			st.touch(id, to, st.buf[recordKey:])
+			st.touch(id, to, st.buf[recordKey:], st.call)
 			if m.To == courier.Pending && (st.requeued == 0 || to.seq < st.requeued) {
 				st.requeued = to.seq
 			}

@@ -29,6 +29,8 @@
 //	courier_receipts  a row for each receipt, with its state
 //	courier_log       one row: the last sequence number, the lengths of
 //	                  the lists, how many rows are aside
+//	courier_note      at most one row: where the flushes are, see
+//	                  courier.Notebook
 //
 // In a text column the characters U+0000 and U+0001, of which PostgreSQL takes
 // only the second, stand as U+0001 U+0001 and U+0001 U+0002.

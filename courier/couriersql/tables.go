@@ -38,6 +38,10 @@ var schema = sqldb.Schema{Component: "courier", Steps: [][]string{{
 	`DROP INDEX courier_lists`,
 	`CREATE INDEX courier_lists ON courier_receipts (state, seq)`,
 	`ALTER TABLE courier_log ADD COLUMN aside BIGINT NOT NULL DEFAULT 0`,
+}, {
+	`CREATE TABLE courier_note (
+		id INTEGER PRIMARY KEY CHECK (id = 1),
+		note BYTEA NOT NULL)`,
 }}}
 
 // ErrMigrate: the tables are missing, or an older release made them. Call

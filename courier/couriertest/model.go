@@ -3,12 +3,14 @@
 package couriertest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/computemarket/computemarket/courier"
 )
@@ -19,10 +21,12 @@ type Model struct {
 	mu       sync.Mutex
 	receipts map[courier.ID]courier.Receipt
 	last     uint64
+	note     []byte
 }
 
 var (
 	_ courier.Store       = (*Model)(nil)
+	_ courier.Notebook    = (*Model)(nil)
 	_ courier.BundleIndex = (*Model)(nil)
 )
 
@@ -34,6 +38,7 @@ func (m *Model) Append(ctx context.Context, r courier.Receipt) (courier.Receipt,
 	if err := ctx.Err(); err != nil {
 		return courier.Receipt{}, err
 	}
+	r.SentAt = micros(r.SentAt)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old, ok := m.receipts[r.ID]; ok {
@@ -114,7 +119,7 @@ func (m *Model) Move(ctx context.Context, moves []courier.Move) (applied int, er
 			delete(m.receipts, r.ID)
 			continue
 		}
-		r.State, r.Since, r.Cause, r.Reason = move.To, move.At, 0, ""
+		r.State, r.Since, r.Cause, r.Reason = move.To, micros(move.At), 0, ""
 		if move.To == courier.Dead {
 			r.Cause, r.Reason = move.Cause, move.Reason
 		}
@@ -139,6 +144,29 @@ func (m *Model) Count(ctx context.Context) (c courier.Counts, err error) {
 	}
 	return c, ctx.Err()
 }
+
+// Note implements courier.Notebook.
+func (m *Model) Note(ctx context.Context) ([]byte, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.Clone(m.note), m.last, ctx.Err()
+}
+
+// SetNote implements courier.Notebook.
+func (m *Model) SetNote(ctx context.Context, note []byte) error {
+	if len(note) > courier.MaxNote {
+		return fmt.Errorf("%w: a note of %d bytes", courier.ErrInvalid, len(note))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.note = bytes.Clone(note)
+	return nil
+}
+
+func micros(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()).UTC() }
 
 // Needs implements courier.BundleIndex.
 func (m *Model) Needs(ctx context.Context, h courier.Hash) (bool, error) {

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,7 +26,8 @@ func TestCourierBothWays(t *testing.T) {
 		do(t, from, "compute", "courier", "send", bundle, "alice of "+from)
 		r := doJSON[flushResult](t, from, "compute", "courier", "flush",
 			"--to", "http://"+nodes[to].addr+"/courier", "--token-file", filepath.Join(to, "courier_token"))
-		// The second has what came from the first besides, which the first knows.
+		// The second has what came from the first besides. The first has handed that
+		// on, and so takes it again: it cannot promise that somebody else holds it.
 		if r.Forwarded != uint64(1+i) || r.Remaining != 0 {
 			t.Fatalf("%+v", r)
 		}
@@ -33,7 +35,9 @@ func TestCourierBothWays(t *testing.T) {
 			t.Errorf("%+v", bal)
 		}
 		there := doJSON[courierResult](t, to, "compute", "courier", "list")
-		if there.Pending != 1 || there.Receipts[0].Sender != "alice of "+from || there.Receipts[0].Size == 0 {
+		if there.Pending != uint64(1+i) || !slices.ContainsFunc(there.Receipts, func(b bundleResult) bool {
+			return b.Sender == "alice of "+from && b.Size > 0
+		}) {
 			t.Errorf("%+v", there)
 		}
 	}
