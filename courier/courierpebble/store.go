@@ -41,7 +41,7 @@ var sentinels = kv.Sentinels{
 	Corrupt:  courier.ErrCorrupt,
 	Locked:   courier.ErrLocked,
 	Version:  courier.ErrVersion,
-	Options:  courier.ErrInvalid,
+	Options:  courier.ErrOptions,
 	Unknown:  courier.ErrUnknown,
 }
 
