@@ -100,14 +100,15 @@ func (w *worker) deliver(r *Receipt) error {
 	}
 	bundles := w.fl.c.opts.Bundles
 	if bundles == nil {
-		return ownFault{fmt.Errorf("%w: the bundle of %v is carried, but no Bundles are given", ErrOptions, r.ID)}
+		return ownFault{fmt.Errorf("%w: the bundle of %v is carried, but no Bundles are given", ErrOptions, r.ID), false}
 	}
 	src, err := bundles.Open(w.ctx, r.Bundle)
 	if errors.Is(err, ErrNotFound) {
 		return final{err, Damaged}
 	}
 	if err != nil {
-		return ownFault{fmt.Errorf("courier: open the bundle of %v: %w", r.ID, err)}
+		all := errors.Is(err, ErrLocked) || errors.Is(err, ErrClosed) || errors.Is(err, ErrPoisoned)
+		return ownFault{fmt.Errorf("courier: open the bundle of %v: %w", r.ID, err), all}
 	}
 	defer src.Close()
 	v := newVerifier(src, *r)
@@ -119,7 +120,7 @@ func (w *worker) deliver(r *Receipt) error {
 	case errors.Is(v.err, ErrMismatch):
 		return final{v.err, Damaged} // whatever the peer made of it
 	case err == nil && v.err != nil && v.err != io.EOF:
-		return ownFault{fmt.Errorf("courier: read the bundle of %v: %w", r.ID, v.err)}
+		return ownFault{fmt.Errorf("courier: read the bundle of %v: %w", r.ID, v.err), false}
 	}
 	return err
 }

@@ -155,13 +155,14 @@ func (s *schedule) attempted(t *try, now time.Duration, err error) (kept bool) {
 }
 
 // down returns why the flush should stop, given that its last attempt failed
-// with err: as many turns in a row have as Options.StopAfter says.
+// with err: as many turns in a row have as Options.StopAfter says, or all would.
 func (s *schedule) down(err error) error {
-	if s.failed < s.stopAfter {
+	own, ok := errors.AsType[ownFault](err)
+	switch {
+	case ok && (own.all || s.failed >= s.stopAfter):
+		return own.error
+	case s.failed < s.stopAfter:
 		return nil
-	}
-	if e, ok := errors.AsType[ownFault](err); ok {
-		return e.error
 	}
 	return fmt.Errorf("%w: %d receipts in a row, the last: %w", ErrPeerDown, s.failed, err)
 }
@@ -248,8 +249,12 @@ type final struct {
 
 func (f final) Unwrap() error { return f.error }
 
-// ownFault is a failure of this side, not of the peer.
-type ownFault struct{ error }
+// ownFault is a failure of this side, not of the peer; all says that every other
+// receipt would fail alike.
+type ownFault struct {
+	error
+	all bool
+}
 
 func (e ownFault) Unwrap() error { return e.error }
 

@@ -209,12 +209,12 @@ func TestCloseWithinList(t *testing.T) {
 func TestWithoutWhatIsNeeded(t *testing.T) {
 	ctx := context.Background()
 	for _, db := range []*DB{nil, new(DB)} {
-		if _, err := New(db, nil); !errors.Is(err, courier.ErrInvalid) {
-			t.Errorf("New: %v, want ErrInvalid", err)
+		if _, err := New(db, nil); !errors.Is(err, courier.ErrOptions) {
+			t.Errorf("New: %v, want ErrOptions", err)
 		}
 	}
-	if _, err := OpenDB(t.TempDir(), &DBOptions{CacheBytes: -1}); !errors.Is(err, courier.ErrInvalid) {
-		t.Errorf("OpenDB: %v, want ErrInvalid", err)
+	if _, err := OpenDB(t.TempDir(), &DBOptions{CacheBytes: -1}); !errors.Is(err, courier.ErrOptions) {
+		t.Errorf("OpenDB: %v, want ErrOptions", err)
 	}
 	var s Store
 	_, aerr := s.Append(ctx, courier.Receipt{Sender: "s"})

@@ -100,7 +100,7 @@ func TestMigrateFromFirst(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	run(t, db, `DROP INDEX receipts_superseded`, `DROP INDEX courier_lists`, `ALTER TABLE courier_log DROP COLUMN aside`,
+	run(t, db, `DROP INDEX receipts_superseded`, `DROP INDEX courier_lists`, `ALTER TABLE courier_log DROP COLUMN aside`, `DROP TABLE courier_note`,
 		`CREATE UNIQUE INDEX courier_lists ON courier_receipts (state, seq)`,
 		`UPDATE computemarket_schema SET version = 1 WHERE component <> 'settlement'`)
 	for _, c := range components {
