@@ -53,7 +53,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	filter := new(bloom.Filter)
-	malformed := false
+	malformed, highest := false, uint64(0)
 	for p, err := range s.scan(ctx, spaceIndex) {
 		if err != nil {
 			return err
@@ -64,11 +64,13 @@ func (s *Store) Check(ctx context.Context) error {
 		}
 		key := p.Key[2:]
 		filter.Add((*[32]byte)(key))
-		if seq := binary.BigEndian.Uint64(p.Value); seq < s.first && !aside[seq] {
+		seq := binary.BigEndian.Uint64(p.Value)
+		highest = max(highest, seq)
+		if seq < s.first && !aside[seq] {
 			indexed += sum(key, seq)
 		}
 	}
-	if logged != indexed || malformed {
+	if logged != indexed || malformed || highest >= s.nextNumber() {
 		// Damage, or a promotion that happened between the two readings.
 		if err := s.reconcile(ctx, filter); err != nil {
 			return err
@@ -76,6 +78,13 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	s.stored.Store(filter)
 	return nil
+}
+
+// nextNumber is above all that have been given.
+func (s *Store) nextNumber() uint64 {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.next
 }
 
 func (s *Store) scan(ctx context.Context, space byte) iter.Seq2[kv.Pair, error] {

@@ -134,6 +134,9 @@ func TestDamageInUse(t *testing.T) {
 			if err := meets[first](d); !errors.Is(err, receipt.ErrCorrupt) {
 				t.Errorf("%s, %s: %v, want ErrCorrupt", way, first, err)
 			}
+			if d.N() != 1 {
+				t.Errorf("%s, %s: %d damaged counted, want 1", way, first, d.N())
+			}
 			for what, meet := range meets {
 				if err := meet(d); !errors.Is(err, receipt.ErrCorrupt) {
 					t.Errorf("%s, then %s: %v, want ErrCorrupt", way, what, err)
@@ -153,6 +156,31 @@ func TestDamageInUse(t *testing.T) {
 			}
 			d.Close()
 		}
+	}
+}
+
+// What is lost is found on opening, before anybody asks for it.
+func TestLostReceiptIsFoundOnOpening(t *testing.T) {
+	ctx := t.Context()
+	for way := range damages {
+		disk := vfs.NewMem()
+		d, err := openDamageable(disk, "db", false)
+		if err == nil {
+			_, err = d.Append(ctx, batch(1, 1))
+		}
+		if err == nil {
+			err = errors.Join(d.Damage(ctx, batch(1, 1)[1].Key, way), d.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err = openDamageable(disk, "db", false); err != nil {
+			t.Fatal(err)
+		}
+		if d.N() != 1 {
+			t.Errorf("%s: %d damaged counted on opening, want 1", way, d.N())
+		}
+		d.Close()
 	}
 }
 
@@ -313,6 +341,9 @@ func TestMetricsMayCallTheStore(t *testing.T) {
 	if s, err = receiptpebble.New(db, &receiptpebble.Options{CheckLater: true, Metrics: calling{func() {
 		called++
 		if _, err := s.Append(ctx, batch(2, called)); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Get(ctx, batch(1, 1)[0].Key); !errors.Is(err, receipt.ErrCorrupt) {
 			t.Error(err)
 		}
 	}}}); err != nil {

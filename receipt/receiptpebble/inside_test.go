@@ -101,6 +101,22 @@ func TestCloseWaitsForAppend(t *testing.T) {
 	}
 }
 
+// A reader that meets damage after Close leaves it where it is: the namespace
+// may have another store by then.
+func TestNothingIsMovedAfterClose(t *testing.T) {
+	db, s := openInside(t)
+	if _, err := s.Append(t.Context(), []receipt.Receipt{numbered(1)}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := s.setAside(1, errors.New("damaged")); !errors.Is(err, receipt.ErrClosed) {
+		t.Errorf("%v, want ErrClosed", err)
+	}
+	if found, err := db.Get(appendNumbered(nil, spaceLog, 1), func([]byte) error { return nil }); !found || err != nil {
+		t.Errorf("the record is gone, %v", err)
+	}
+}
+
 // Nothing of what callers passed stays reachable.
 func TestKeepsNothingOfTheCaller(t *testing.T) {
 	_, s := openInside(t)
