@@ -208,3 +208,36 @@ func (l *mute) Append(ctx context.Context, rs []receipt.Receipt) ([]receipt.Stat
 	}
 	return statuses, err
 }
+
+// A receipt that was there before its first append is told of, since the order
+// id was used twice or Resume was left out; one from a repeated append is not.
+func TestDuplicateIsToldOfOnce(t *testing.T) {
+	for _, doubt := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook(t, nil)
+			log := faultyLog{after: func(n int) error {
+				if doubt && n == 1 {
+					return receipt.ErrUnknown
+				}
+				return nil
+			}}
+			if !doubt {
+				r := receipt.New(Job{"b", "a", 0, 1}.String(), "buyer of b", "provider of a", 1, epoch)
+				r.DryRun = true
+				if _, err := log.Mem.Append(t.Context(), []receipt.Receipt{r}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var out lines
+			_, stop := running(t, b, &log, &LoopOptions{Logger: out.logger()})
+			bid(t, b, "b", 1, 1)
+			ask(t, b, "a", 1, 1)
+			time.Sleep(time.Minute)
+			stop()
+			wantJobs(t, &log, "b|a|0+1")
+			if told := out.count("receipt was there already") == 1; told == doubt {
+				t.Errorf("in doubt %v: told %v", doubt, told)
+			}
+		})
+	}
+}
