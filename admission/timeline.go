@@ -37,7 +37,8 @@ type timeline struct {
 	anchor atomic.Pointer[anchor] // replaced when the clock was set
 
 	mu     sync.Mutex // held while entering a tick, and guards behind
-	behind int64      // the first of the readings far behind, 0 for none
+	behind time.Time  // the first of the readings far behind, if late
+	isLate bool
 }
 
 // anchor is a moment on the clock and on the line. The clock's reading keeps its
@@ -91,7 +92,7 @@ func (l *timeline) enter(now time.Time) int64 {
 	}
 	v := l.anchor.Load().at(now)
 	if v < newest-slack {
-		return l.late(v, newest, now)
+		return l.late(newest, now)
 	}
 	step := maxStep
 	if newest > horizon/2 {
@@ -108,12 +109,12 @@ func (l *timeline) enter(now time.Time) int64 {
 }
 
 // late stands on the newest tick, and goes on from there if the clock runs behind
-// for long enough.
-func (l *timeline) late(v, newest int64, now time.Time) int64 {
-	if l.behind == 0 || v < l.behind {
-		l.behind = v
+// for long enough. How far behind does not matter, and may be too far to tell.
+func (l *timeline) late(newest int64, now time.Time) int64 {
+	if !l.isLate || now.Before(l.behind) {
+		l.behind, l.isLate = now, true
 	}
-	if v-l.behind >= patience {
+	if now.Sub(l.behind) >= time.Duration(patience) {
 		l.moveTo(newest, now, true)
 	}
 	return newest
@@ -126,5 +127,5 @@ func (l *timeline) moveTo(v int64, now time.Time, set bool) {
 	}
 	l.offset.Store(v - now.UnixNano())
 	l.mark.Store(v>>(tickBits-1) | 1)
-	l.behind = 0
+	l.isLate = false
 }

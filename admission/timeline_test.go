@@ -23,6 +23,7 @@ func TestClockJumps(t *testing.T) {
 		"set back":                    {{60e9, 0}, {3600e9, 3540e9}, {60e9, 3540e9}, {61e9, 3540e9}, {62e9, 3541e9}},
 		"set forward and back":        {{0, 0}, {year, year}, {1e9, year}, {2e9, year}, {3e9, year + 1e9}},
 		"set far forward":             {{0, 0}, {100 * year, step}, {100*year + 1e9, step + 1e9}},
+		"a stray from afar":           {{0, 0}, {math.MaxInt64, step}, {1e9, step}, {2e9, step}, {3e9, step + 1e9}},
 		"extremes":                    {{math.MinInt64, 0}, {math.MaxInt64, step}, {math.MinInt64, step}},
 	} {
 		var l timeline
@@ -57,16 +58,30 @@ func TestLineHasNoEnd(t *testing.T) {
 			last = v
 		}
 	}
-	now := start.Add(math.MaxInt64)
-	l.at(now)
-	last = l.at(now.Add(time.Millisecond))
-	for range 10 {
-		now = now.Add(time.Second)
-		v := l.at(now.Add(time.Millisecond))
-		if v-last != int64(time.Second) {
-			t.Fatalf("a second took %v", time.Duration(v-last))
+	now := start.Add(math.MaxInt64 - time.Hour)
+	const pause = 500 * time.Millisecond
+	for i := range 10 {
+		now = now.Add(pause)
+		v := l.at(now)
+		if i > 3 && v-last != int64(pause) { // a clock that was set back is believed by then
+			t.Fatalf("%v took %v", pause, time.Duration(v-last))
 		}
 		last = v
+	}
+}
+
+// TestStrayFromAfar has one reading so far ahead that the distance fits no
+// duration. Time goes on a second later.
+func TestStrayFromAfar(t *testing.T) {
+	for _, stray := range []time.Time{time.Unix(1<<40, 0), time.Unix(1<<55, 0), time.Unix(1<<62, 0)} {
+		var l timeline
+		l.at(start)
+		l.at(stray)
+		l.at(start.Add(time.Second))
+		first := l.at(start.Add(2 * time.Second))
+		if got := l.at(start.Add(3*time.Second)) - first; got != int64(time.Second) {
+			t.Errorf("after %v: a second took %v", stray, time.Duration(got))
+		}
 	}
 }
 

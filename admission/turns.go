@@ -51,13 +51,13 @@ func (q *turns) wait(r *record, now, cost int64) (until int64) {
 	if q.taken == period && q.owner != 0 && q.owner == r.turn && q.spent+cost <= (period+1)*q.period {
 		return 0
 	}
+	q.lapse(now)
 	if q.waits(r) {
 		q.due[r.turn%maxTurns] = now
-	}
-	q.lapse(now)
-	if !q.waits(r) && r.key != 0 && q.next-q.first < maxTurns {
+	} else if r.key != 0 && q.next-q.first < maxTurns {
 		r.turn = q.next
 		q.next++
+		q.due[r.turn%maxTurns] = now
 	}
 	before := q.next // tickets before it come first
 	if q.waits(r) {

@@ -208,7 +208,9 @@ type admissionResult struct {
 	FeeSamples         int          `json:"fee_samples"`
 	Threshold          uint64       `json:"comfort_threshold"`
 	Capacity           uint64       `json:"capacity_shards"`
-	Leased             uint64       `json:"leased_shards"`
+	Leased             uint64       `json:"leased_shards"` // may exceed the capacity by what consumers hold
+	ConsumerLeased     uint64       `json:"consumer_leased_shards"`
+	IndustrialLeased   uint64       `json:"industrial_leased_shards"`
 	IndustrialAdmitted uint64       `json:"industrial_admitted"`
 	IndustrialDeferred uint64       `json:"industrial_deferred"`
 	Lanes              []laneResult `json:"lanes"`
@@ -228,6 +230,7 @@ func (n *node) admissionStatus(context.Context, none) (admissionResult, error) {
 	r := admissionResult{
 		Mode: s.Mode.String(), FeeP50: s.FeeP50, FeeP90: s.FeeP90, FeeSamples: s.FeeSamples, Threshold: s.Threshold,
 		Capacity: s.Capacity, Leased: s.Leased,
+		ConsumerLeased: s.ConsumerLeased, IndustrialLeased: s.Leased - s.ConsumerLeased,
 		IndustrialAdmitted: s.IndustrialAdmitted, IndustrialDeferred: s.IndustrialDeferred,
 	}
 	for _, lane := range admission.Lanes {
