@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lukechampine.com/blake3"
+	"lukechampine.com/blake3/bao"
 )
 
 // report gives the floor's time over our own: 1 is as fast, 2 twice as fast.
@@ -144,4 +146,51 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+// The outboard of 64 MiB. Floor: the same by bao.EncodeBuf.
+func BenchmarkNewOutboard(b *testing.B) {
+	content := noise(64<<20, 1)
+	b.SetBytes(int64(len(content)))
+	var own, floor time.Duration
+	for b.Loop() {
+		t0 := time.Now()
+		if _, _, err := NewOutboard(b.Context(), Bytes(content)); err != nil {
+			b.Fatal(err)
+		}
+		own += time.Since(t0)
+		b.StopTimer()
+		t0 = time.Now()
+		bao.EncodeBuf(content, rangeGroup, true)
+		floor += time.Since(t0)
+		b.StartTimer()
+	}
+	report(b, own, floor)
+}
+
+// A proof of 100 bytes of 64 MiB, and its verification.
+func BenchmarkProveRange(b *testing.B) {
+	content := Bytes(noise(64<<20, 1))
+	outboard, hash, err := NewOutboard(b.Context(), content)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var proof bytes.Buffer
+	b.Run("prove", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			proof.Reset()
+			if err := ProveRange(b.Context(), &proof, content, outboard, 10_000_000, 100); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := VerifyRange(b.Context(), io.Discard, bytes.NewReader(proof.Bytes()), hash, 10_000_000, 100); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
