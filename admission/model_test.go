@@ -32,11 +32,10 @@ type plain struct {
 }
 
 type plainTenants struct {
-	until   map[string]int64 // the tenant's work takes, on its share
-	epoch   int64
-	now     map[string]bool // admitted in this epoch
-	last    map[string]bool // and in the last
-	lastEnd int             // how many the last epoch ended with
+	until map[string]int64 // the tenant's work takes, on its share
+	epoch int64
+	now   map[string]bool // admitted in this epoch
+	last  map[string]bool // and in the last
 }
 
 type plainLease struct {

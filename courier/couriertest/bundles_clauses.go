@@ -335,7 +335,7 @@ func closedBundles(ctx context.Context, dir string, open OpenBundles) error {
 		return err
 	}
 	if err := errors.Join(c.Close(), c.Close()); err != nil {
-		return fmt.Errorf("Close: %w", err)
+		return fmt.Errorf("closing: %w", err)
 	}
 	_, create := b.Create(ctx)
 	_, opened := b.Open(ctx, hashOf("content"))

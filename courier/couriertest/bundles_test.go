@@ -197,8 +197,10 @@ type listsTwice struct{ *BundlesModel }
 func (b listsTwice) All(ctx context.Context) iter.Seq2[courier.Hash, error] {
 	return func(yield func(courier.Hash, error) bool) {
 		for h, err := range b.BundlesModel.All(ctx) {
-			if !yield(h, err) || !yield(h, err) {
-				return
+			for range 2 {
+				if !yield(h, err) {
+					return
+				}
 			}
 		}
 	}

@@ -15,7 +15,6 @@ const blockLen = 128
 // The best price is the last entry of the last block, because that is where
 // most orders come and go and nothing has to move there.
 type ladder struct {
-	flip   uint64   // key = price ^ flip: 0 for bids, all ones for asks
 	lows   []uint64 // lows[i] is the lowest key of blocks[i]; searched first
 	blocks []*block
 	spare  []*block
