@@ -65,4 +65,10 @@ func TestStateOfFirstRelease(t *testing.T) {
 	if _, _, err := store.Load(ctx); !errors.Is(err, settlement.ErrCorrupt) {
 		t.Errorf("Load of a changed cursor: %v, want ErrCorrupt", err)
 	}
+	run(t, db, `DELETE FROM settlement_state`)
+	_, _, loaded := store.Load(ctx)
+	_, _, acquired := store.Acquire(ctx)
+	if !errors.Is(loaded, settlement.ErrCorrupt) || !errors.Is(acquired, settlement.ErrCorrupt) {
+		t.Errorf("without the row: Load: %v, Acquire: %v, want ErrCorrupt", loaded, acquired)
+	}
 }

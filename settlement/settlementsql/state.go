@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -119,6 +120,9 @@ func scanState(from sqldb.Row) (row stateRow, err error) {
 	)
 	if err := from.Scan(&row.revision, &row.epoch, &row.holder, &left, &text, &c.mode, &c.reason, &c.remaining,
 		&numbers[0], &numbers[1], &numbers[2], &numbers[3], &numbers[4]); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			err = fmt.Errorf("%w: no row in settlement_state", settlement.ErrCorrupt)
+		}
 		return row, err
 	}
 	var judge sqldb.Judge
