@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,16 +23,19 @@ import (
 func (e *Engine) Lead(ctx context.Context) error {
 	defer e.events.deliver()
 	told := ""
+	var why error // there is no lead yet
 	for try := 0; ; try++ {
 		err := e.inTurn(ctx, "Store.Acquire", func() error { return e.acquire(ctx) })
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil {
+			return waitEnded(ctx, cmp.Or(why, err))
+		}
+		why = err
 		wait := backoff(e.opts.Interval, try)
 		held, isHeld := errors.AsType[*HeldError](err)
 		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("%w while another engine leads or the store is out of reach: %w", ctx.Err(), err)
 		case isHeld:
 			// Look again soon: the lease may be given up.
 			wait, try = max(min(held.Wait, backoff(e.opts.Interval, 0)), time.Millisecond), 0
@@ -47,9 +51,13 @@ func (e *Engine) Lead(ctx context.Context) error {
 		}
 		e.events.deliver()
 		if !sleep(ctx, wait) {
-			return fmt.Errorf("%w while another engine leads or the store is out of reach: %w", ctx.Err(), err)
+			return waitEnded(ctx, why)
 		}
 	}
+}
+
+func waitEnded(ctx context.Context, why error) error {
+	return fmt.Errorf("settlement: no lead: %w: %w", ctx.Err(), why)
 }
 
 // acquire takes the lead, with the token.
