@@ -1,6 +1,6 @@
 module github.com/computemarket/computemarket
 
-go 1.26.0
+go 1.26.5
 
 require (
 	github.com/cockroachdb/pebble/v2 v2.1.7

@@ -1,6 +1,6 @@
-module github.com/computemarket/computemarket/tools
+module github.com/computemarket/computemarket/internal/tools
 
-go 1.26.0
+go 1.26.5
 
 tool honnef.co/go/tools/cmd/staticcheck
 
