@@ -1,6 +1,7 @@
 package settlement
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -83,10 +84,13 @@ func (a Activation) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON. It returns [ErrActivation] for
-// what no engine can be armed with, and then leaves a as it was.
+// what no engine can be armed with, and an error for a field that it does not
+// know; a then stays as it was.
 func (a *Activation) UnmarshalJSON(data []byte) error {
 	var j activationJSON
-	if err := json.Unmarshal(data, &j); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&j); err != nil {
 		return err
 	}
 	var read Activation

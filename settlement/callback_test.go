@@ -204,6 +204,46 @@ func TestCallbacksThatFail(t *testing.T) {
 	}
 }
 
+// What the store does wrong while the archive is listed is the iteration's error;
+// what the loop's body does stays the body's.
+func TestFailuresThatFail(t *testing.T) {
+	m := newMoody(t)
+	for name, how := range map[string]func(){"panic": func() { panic("boom") }, "goexit": runtime.Goexit} {
+		m.where, m.how = "Failures", how
+		n := 0
+		for _, err := range m.Failures(t.Context()) {
+			if n++; err == nil || !strings.Contains(err.Error(), "Store.Failures") {
+				t.Errorf("%s: %v, want an error that names Store.Failures", name, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d yields, want one", name, n)
+		}
+	}
+	m.where = ""
+	m.append(job(1, "poor", 10), job(2, "poor", 10))
+	if _, err := m.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if v := recover(); v != "mine" {
+			t.Errorf("the body's panic became %v", v)
+		}
+		n := 0
+		for f, err := range m.Failures(t.Context()) {
+			if n++; err != nil || f.Seq != uint64(n) {
+				t.Errorf("failure %d: %+v, %v", n, f, err)
+			}
+		}
+		if n != 2 {
+			t.Errorf("%d failures, want 2", n)
+		}
+	}()
+	for range m.Failures(t.Context()) {
+		panic("mine")
+	}
+}
+
 type typedNil struct{ text string }
 
 func (e *typedNil) Error() string { return e.text }

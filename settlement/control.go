@@ -132,7 +132,9 @@ func (e *Engine) retry(ctx context.Context, key receipt.Key) error {
 		e.applied(1)
 	}
 	s.Applied++
-	s.Failed--
+	if s.Failed > 0 { // a store may have kept the archive and lost the count
+		s.Failed--
+	}
 	return e.save(ctx, Change{State: s, Drop: []uint64{f.Seq}}, 0)
 }
 

@@ -246,6 +246,9 @@ func TestLedgerOutOfReach(t *testing.T) {
 		"too many results": func(_ context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
 			return make([]settlement.Result, len(ts)+1), nil
 		},
+		"results that are none": func(_ context.Context, ts []settlement.Transfer) ([]settlement.Result, error) {
+			return make([]settlement.Result, len(ts)), nil
+		},
 	} {
 		l.post = post
 		m.append(job(len(name), "buyer", 1))

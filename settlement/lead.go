@@ -184,14 +184,19 @@ const (
 func (e *Engine) leadOn(ctx context.Context, failures *int) error {
 	beside, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	// Settling goes on, and with it the lease, until Leading has come to its end.
+	settling, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if err := callback.Run("Options.Leading", func() error { return e.opts.Leading(beside) }); err != nil && beside.Err() == nil {
 			stop(&leadingError{err})
 		}
+		<-beside.Done()
+		end()
 	}()
-	err := e.settleOn(beside, failures)
+	err := e.settleOn(settling, failures)
 	if cause := context.Cause(beside); ctx.Err() == nil && cause != nil {
 		err = cause
 	}

@@ -175,6 +175,44 @@ func TestLeadIsHandedOn(t *testing.T) {
 	})
 }
 
+// A loop that takes longer than the lease's term to come to its end is still
+// alone: the lease is renewed until it has.
+func TestLeaseWhileLeadingEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, settlement.Options{})
+		store := &settlementtest.Store{Term: 10 * time.Second}
+		inside, most := 0, 0
+		opts := settlement.Options{Start: settlement.After(0), Leading: func(ctx context.Context) error {
+			inside++
+			most = max(most, inside)
+			<-ctx.Done()
+			time.Sleep(time.Minute) // receipts of finished work
+			inside--
+			return nil
+		}}
+		a, b := m.standby(store, opts), m.standby(store, opts)
+		run := func(e *settlement.Engine) (stop func() error) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- e.Run(ctx) }()
+			synctest.Wait()
+			return func() error { cancel(); return <-done }
+		}
+		stopA := run(a)
+		stopB := run(b)
+		if err := stopA(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(20 * time.Second)
+		if !b.Leads() || most != 1 {
+			t.Errorf("%d loops ran at once; the second leads: %v", most, b.Leads())
+		}
+		if err := stopB(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // away cannot be reached the first times.
 type away struct {
 	settlement.Store

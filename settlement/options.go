@@ -59,7 +59,8 @@ type Options struct {
 	// Clock measures the delay of After and dates failures. Defaults to time.Now,
 	// whose differences a change of the wall clock does not touch. Of a clock
 	// without monotonic readings a step of more than a minute between two looks
-	// counts only as far as real time has passed too.
+	// counts only as far as real time has passed too, and so do steps that make good
+	// a step back of more than that.
 	Clock Clock
 	// Logger hears of failures and changes of mode. Defaults to discarding.
 	Logger *slog.Logger

@@ -94,7 +94,21 @@ func (e *Engine) Failures(ctx context.Context) iter.Seq2[Failure, error] {
 	if e.store == nil {
 		return func(yield func(Failure, error) bool) { yield(Failure{}, errZero) }
 	}
-	return e.store.Failures(ctx, 0)
+	return func(yield func(Failure, error) bool) {
+		next, stop := iter.Pull2(e.store.Failures(ctx, 0))
+		defer stop()
+		for {
+			var f Failure
+			var err error
+			var ok bool
+			if failed := callback.Run("Store.Failures", func() error { f, err, ok = next(); return nil }); failed != nil {
+				f, err, ok = Failure{}, failed, true
+			}
+			if !ok || !yield(f, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // countBatch brings e.owed nearer to the end of the log. With the token.

@@ -213,6 +213,11 @@ func (e *Engine) post(ctx context.Context, transfers []Transfer) ([]Result, erro
 		if len(results) > limit || err == nil && len(results) < limit {
 			return nil, fmt.Errorf("%w: %d results for %d transfers, error %v", ErrLedger, len(results), limit, err)
 		}
+		for _, r := range results {
+			if r != Applied && r != Duplicate {
+				return nil, fmt.Errorf("%w: it answered %v", ErrLedger, r)
+			}
+		}
 		if err != nil && len(results) == limit {
 			return results, nil // it stopped behind the last
 		}
