@@ -137,6 +137,43 @@ func TestCloseWithinIterations(t *testing.T) {
 	}
 }
 
+func TestCloseWithinFailures(t *testing.T) {
+	ctx := t.Context()
+	for _, what := range []string{"database", "store"} {
+		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := settlementpebble.NewStore(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease, st, err := s.Acquire(ctx)
+		if err == nil {
+			err = s.Save(ctx, lease, settlement.Change{State: st, Put: []settlement.Failure{{Seq: 1}, {Seq: 2}}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs []error
+		for _, err := range s.Failures(ctx, 0) {
+			if errs = append(errs, err); err == nil {
+				closing := db.Close
+				if what == "store" {
+					closing = s.Close
+				}
+				if err := closing(); err != nil {
+					t.Errorf("%s: Close: %v", what, err)
+				}
+			}
+		}
+		if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], settlement.ErrClosed) {
+			t.Errorf("%s: the loop saw %v, want nil, ErrClosed", what, errs)
+		}
+		db.Close()
+	}
+}
+
 // Close among posts and iterations: each ends, with nil or ErrClosed, and what
 // was acknowledged is there.
 func TestCloseAmongCalls(t *testing.T) {

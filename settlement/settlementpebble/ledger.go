@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -266,7 +267,7 @@ func (l *Ledger) Check(ctx context.Context) error {
 // checkBalances adds up all accounts in one snapshot.
 func (l *Ledger) checkBalances(ctx context.Context) error {
 	var sum, outstanding uint64
-	damaged := false
+	damaged, over := false, false
 	for p, err := range l.db.Scan(ledgerBounds(spaceAccount)) {
 		if err == nil {
 			err = l.going(ctx)
@@ -282,8 +283,12 @@ func (l *Ledger) checkBalances(ctx context.Context) error {
 		case string(p.Key[2:]) == l.issuer:
 			outstanding = balance
 		default:
+			over = over || balance > math.MaxUint64-sum
 			sum += balance
 		}
+	}
+	if over {
+		return fmt.Errorf("%w: the balances add up to more than 64 bits", settlement.ErrCorrupt)
 	}
 	if !damaged && sum != outstanding {
 		return fmt.Errorf("%w: the balances add up to %d, %d are outstanding", settlement.ErrCorrupt, sum, outstanding)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,6 +196,23 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 		if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrCorrupt) {
 			t.Errorf("got %v, want ErrCorrupt", err)
 		}
+	}
+	// Two that add up to what is outstanding once the sum has overflowed.
+	b = db.Batch()
+	for _, key := range []string{"laa", "lab"} {
+		balance := uint64(1<<63 + 3)
+		if key == "lab" {
+			balance++
+		}
+		value := binary.BigEndian.AppendUint64(nil, balance)
+		sum := crc32.Checksum(append([]byte(key), value...), crc32.MakeTable(crc32.Castagnoli))
+		b.Set([]byte(key), binary.BigEndian.AppendUint32(value, sum), nil)
+	}
+	if err := db.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrCorrupt) || !strings.Contains(err.Error(), "64 bits") {
+		t.Errorf("an overflow: %v, want ErrCorrupt", err)
 	}
 }
 

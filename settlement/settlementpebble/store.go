@@ -258,7 +258,7 @@ func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.
 		var damage error
 		for p, err := range s.db.Scan(failureKey(from), []byte{stateNamespace, 'f' + 1}) {
 			if err == nil {
-				err = ctx.Err()
+				err = s.usable(ctx)
 			}
 			if err != nil {
 				yield(settlement.Failure{}, sentinels.Translate(err))
