@@ -355,3 +355,45 @@ func TestMetricsMayCallTheStore(t *testing.T) {
 	}
 	old.Close()
 }
+
+// A key that is no number stops nothing.
+func TestMalformedKeys(t *testing.T) {
+	ctx := t.Context()
+	d, err := openDamageable(vfs.NewMem(), "db", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := receipt.New("a", "b", "c", 1, issued)
+	if _, err := d.Append(ctx, []receipt.Receipt{r}); err != nil {
+		t.Fatal(err)
+	}
+	b := d.db.Batch()
+	for _, key := range []string{"rl\x01", "rl\xff\xff\xff\xff\xff\xff\xff\xff\xff", "rq", "rq\xff", "rk1"} {
+		b.Set([]byte(key), []byte("x"), nil)
+	}
+	if err := d.db.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.Store, err = receiptpebble.New(d.db, &receiptpebble.Options{Metrics: &d.Counter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	n := 0
+	for rec, err := range d.After(ctx, 0) {
+		if n++; err != nil || rec.Key != r.Key {
+			t.Errorf("%+v, %v", rec, err)
+		}
+	}
+	for _, err := range d.Damaged(ctx) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if statuses, err := d.Append(ctx, []receipt.Receipt{r}); err != nil || statuses[0] != receipt.Duplicate || n != 1 {
+		t.Errorf("%v, %v, %d records", statuses, err, n)
+	}
+}

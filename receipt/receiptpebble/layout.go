@@ -65,4 +65,11 @@ func bounds(space byte) (lo, hi []byte) {
 	return []byte{namespace, space}, []byte{namespace, space + 1}
 }
 
-func seqOf(numbered []byte) uint64 { return binary.BigEndian.Uint64(numbered[2:]) }
+// seqOf returns the number in a key of the log, or 0, which is none, where the key
+// has another length.
+func seqOf(numbered []byte) uint64 {
+	if len(numbered) != numberedBytes {
+		return 0
+	}
+	return binary.BigEndian.Uint64(numbered[2:])
+}

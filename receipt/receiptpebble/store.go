@@ -284,6 +284,10 @@ func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record,
 				return
 			}
 			rec := receipt.Record{Seq: seqOf(p.Key)}
+			if rec.Seq == 0 {
+				s.tell(damage{}, "malformed key in the log", "key", fmt.Sprintf("%x", p.Key))
+				continue
+			}
 			if damage := rec.UnmarshalBinary(p.Value); damage != nil {
 				if err := s.setAside(rec.Seq, damage); err != nil {
 					yield(receipt.Record{}, err)
