@@ -1,6 +1,7 @@
 package couriertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -237,6 +238,27 @@ func moveOnce(ctx context.Context, s courier.Store) error {
 		counts(ctx, s, courier.Counts{Acknowledged: 1}))
 }
 
+// moveOnceInAGroup: what moveOnce says holds whatever other calls come at once,
+// also where the second move says where the first one took the receipt.
+func moveOnceInAGroup(ctx context.Context, s courier.Store) error {
+	const n = 64
+	all, err := fill(ctx, s, 0, n)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i, r := range all {
+		wg.Go(func() {
+			moved := r
+			moved.State = courier.Acknowledged
+			errs[i] = apply(ctx, s, 1, append(to(courier.Acknowledged, r), to(courier.Dead, moved)...)...)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errors.Join(errs...), counts(ctx, s, courier.Counts{Acknowledged: n}))
+}
+
 func moveStale(ctx context.Context, s courier.Store) error {
 	all, err := fill(ctx, s, 0, 3)
 	if err != nil {
@@ -396,12 +418,135 @@ func cancelled(ctx context.Context, s courier.Store) error {
 	var err4 error
 	for _, err4 = range s.List(over, courier.Pending, 0) {
 	}
-	for i, err := range []error{err1, err2, err3, err4} {
+	_, err5 := s.Count(over)
+	for i, err := range []error{err1, err2, err3, err4, err5} {
 		if !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("after cancel, call %d of Append, Get, Move, List: %v", i+1, err)
+			return fmt.Errorf("after cancel, call %d of Append, Get, Move, List, Count: %v", i+1, err)
 		}
 	}
 	return expect(ctx, s, courier.Pending, 0, all...)
+}
+
+// times: whatever times are given, those that come back are to the microsecond
+// and in UTC, from every method the same, and once more from a store that was
+// opened again.
+func times(ctx context.Context, dir string, open Open) error {
+	zone := time.FixedZone("east", 3600)
+	given := receipt(0)
+	given.SentAt = epoch.Add(789 * time.Nanosecond).In(zone)
+	var stored [3]courier.Receipt
+	if err := with(func(ctx context.Context, s courier.Store) error {
+		first, err := s.Append(ctx, given)
+		if err != nil {
+			return err
+		}
+		if first.SentAt != epoch || first.Since != epoch {
+			return fmt.Errorf("Append of a receipt sent at %v: %+v, want %v", given.SentAt, first, epoch)
+		}
+		old := receipt(1)
+		old.SentAt = time.Time{}
+		second, err := s.Append(ctx, old)
+		if err != nil {
+			return err
+		}
+		before := receipt(2)
+		before.SentAt = time.Unix(-1, 999_999_999) // rounds down, also before 1970
+		third, err := s.Append(ctx, before)
+		if err != nil {
+			return err
+		}
+		if want := time.UnixMicro(-1).UTC(); third.SentAt != want {
+			return fmt.Errorf("Append of a receipt sent at %v: %+v, want %v", before.SentAt, third, want)
+		}
+		if err := expect(ctx, s, courier.Pending, 0, first, second, third); err != nil {
+			return err
+		}
+		m := to(courier.Dead, first)[0]
+		m.At = epoch.Add(time.Hour + 789*time.Nanosecond).In(zone)
+		if err := apply(ctx, s, 1, m); err != nil {
+			return err
+		}
+		moved, err := s.Get(ctx, first.ID)
+		if err != nil {
+			return err
+		}
+		if want := epoch.Add(time.Hour); moved.Since != want || moved.SentAt != epoch {
+			return fmt.Errorf("moved at %v: %+v, want %v", m.At, moved, want)
+		}
+		stored = [3]courier.Receipt{moved, second, third}
+		return nil
+	})(ctx, dir, open); err != nil {
+		return err
+	}
+	return with(func(ctx context.Context, s courier.Store) error {
+		return errors.Join(
+			expect(ctx, s, courier.Dead, 0, stored[0]), expect(ctx, s, courier.Pending, 0, stored[1:]...),
+			get(ctx, s, stored[0]), get(ctx, s, stored[1]))
+	})(ctx, dir, open)
+}
+
+// note is the contract of courier.Notebook.
+func note(ctx context.Context, dir string, open Open) error {
+	longest := make([]byte, courier.MaxNote)
+	for i := range longest {
+		longest[i] = byte(i)
+	}
+	want := func(s courier.Store, note []byte, last uint64) error {
+		got, n, err := s.(courier.Notebook).Note(ctx)
+		if err != nil || !bytes.Equal(got, note) || n != last {
+			return fmt.Errorf("Note = %.20x of %d bytes, %d, %v, want %d bytes, %d", got, len(got), n, err, len(note), last)
+		}
+		clear(got) // it is the caller's
+		return nil
+	}
+	var last uint64
+	if err := with(func(ctx context.Context, s courier.Store) error {
+		book, ok := s.(courier.Notebook)
+		if !ok {
+			return nil
+		}
+		if err := want(s, nil, 0); err != nil {
+			return err
+		}
+		all, err := fill(ctx, s, 0, 3)
+		if err != nil {
+			return err
+		}
+		last = all[2].Seq
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		given := []byte("a note")
+		if err := book.SetNote(ctx, given); err != nil {
+			return fmt.Errorf("SetNote: %w", err)
+		}
+		clear(given)
+		if err := errors.Join(want(s, []byte("a note"), last), want(s, []byte("a note"), last)); err != nil {
+			return err
+		}
+		if err := book.SetNote(ctx, append(longest, 0)); !errors.Is(err, courier.ErrInvalid) {
+			return fmt.Errorf("SetNote of %d bytes: %v, want ErrInvalid", len(longest)+1, err)
+		}
+		if err := book.SetNote(ended, nil); !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("SetNote after cancel: %w", err)
+		}
+		if _, _, err := book.Note(ended); !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("Note after cancel: %w", err)
+		}
+		if err := errors.Join(want(s, []byte("a note"), last), book.SetNote(ctx, longest)); err != nil {
+			return err
+		}
+		// The greatest Seq stays the greatest when its receipt goes.
+		return errors.Join(apply(ctx, s, 3, to(courier.Gone, all...)...), want(s, longest, last))
+	})(ctx, dir, open); err != nil {
+		return err
+	}
+	return with(func(ctx context.Context, s courier.Store) error {
+		book, ok := s.(courier.Notebook)
+		if !ok {
+			return nil
+		}
+		return errors.Join(want(s, longest, last), book.SetNote(ctx, nil), want(s, nil, last), counts(ctx, s, courier.Counts{}))
+	})(ctx, dir, open)
 }
 
 func reopen(ctx context.Context, dir string, open Open) error {
@@ -468,9 +613,18 @@ func closed(ctx context.Context, dir string, open Open) error {
 	var err5 error
 	for _, err5 = range s.List(ctx, courier.Pending, 0) {
 	}
-	for i, err := range []error{err1, err2, err3, err4, err5} {
+	errs := []error{err1, err2, err3, err4, err5}
+	if book, ok := s.(courier.Notebook); ok {
+		_, _, err := book.Note(ctx)
+		errs = append(errs, err, book.SetNote(ctx, nil))
+	}
+	if index, ok := s.(courier.BundleIndex); ok {
+		_, err := index.Needs(ctx, all[0].Bundle)
+		errs = append(errs, err)
+	}
+	for i, err := range errs {
 		if !errors.Is(err, courier.ErrClosed) {
-			return fmt.Errorf("after Close, call %d of Append, Get, Move, Count, List: %v", i+1, err)
+			return fmt.Errorf("after Close, call %d of Append, Get, Move, Count, List, Note, SetNote, Needs: %v", i+1, err)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ package couriertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -20,14 +21,22 @@ import (
 type Model struct {
 	mu       sync.Mutex
 	receipts map[courier.ID]courier.Receipt
+	damaged  map[courier.ID]damaged
 	last     uint64
 	note     []byte
+}
+
+// damaged is a receipt that nobody can read.
+type damaged struct {
+	was   courier.Receipt
+	aside bool // somebody has met it
 }
 
 var (
 	_ courier.Store       = (*Model)(nil)
 	_ courier.Notebook    = (*Model)(nil)
 	_ courier.BundleIndex = (*Model)(nil)
+	_ Damageable          = (*Model)(nil)
 )
 
 // Append implements courier.Store.
@@ -41,6 +50,9 @@ func (m *Model) Append(ctx context.Context, r courier.Receipt) (courier.Receipt,
 	r.SentAt = micros(r.SentAt)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, bad := m.damaged[r.ID]; bad {
+		return courier.Receipt{}, fmt.Errorf("%w: receipt %v", courier.ErrCorrupt, r.ID)
+	}
 	if old, ok := m.receipts[r.ID]; ok {
 		if !old.Same(r) {
 			return old, fmt.Errorf("%w: %v", courier.ErrConflict, r.ID)
@@ -64,6 +76,9 @@ func (m *Model) Get(ctx context.Context, id courier.ID) (courier.Receipt, error)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.receipts[id]
+	if _, bad := m.damaged[id]; bad {
+		return courier.Receipt{}, fmt.Errorf("%w: receipt %v", courier.ErrCorrupt, id)
+	}
 	if !ok {
 		return courier.Receipt{}, fmt.Errorf("%w: receipt %v", courier.ErrNotFound, id)
 	}
@@ -78,7 +93,11 @@ func (m *Model) List(ctx context.Context, s courier.State, from uint64) iter.Seq
 			return
 		}
 		m.mu.Lock()
-		all := slices.SortedFunc(maps.Values(m.receipts), func(a, b courier.Receipt) int { return int(a.Seq) - int(b.Seq) })
+		all := slices.SortedFunc(maps.Values(m.receipts), func(a, b courier.Receipt) int { return cmp.Compare(a.Seq, b.Seq) })
+		for id, d := range m.damaged {
+			d.aside = d.aside || d.was.State == s && d.was.Seq >= from && ctx.Err() == nil
+			m.damaged[id] = d
+		}
 		m.mu.Unlock()
 		for _, r := range all {
 			if r.State != s || r.Seq < from {
@@ -133,13 +152,13 @@ func (m *Model) Count(ctx context.Context) (c courier.Counts, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.receipts {
-		switch r.State {
-		case courier.Pending:
-			c.Pending++
-		case courier.Acknowledged:
-			c.Acknowledged++
-		case courier.Dead:
-			c.Dead++
+		*listed(&c, r.State)++
+	}
+	for _, d := range m.damaged {
+		if d.aside {
+			c.Aside++
+		} else {
+			*listed(&c, d.was.State)++
 		}
 	}
 	return c, ctx.Err()
@@ -177,5 +196,29 @@ func (m *Model) Needs(ctx context.Context, h courier.Hash) (bool, error) {
 			return true, nil
 		}
 	}
+	for _, d := range m.damaged {
+		if d.was.Bundle == h && d.was.Carried && d.was.State != courier.Acknowledged {
+			return true, nil
+		}
+	}
 	return false, ctx.Err()
+}
+
+// Damages implements [Damageable]: a Model knows one way.
+func (m *Model) Damages() []string { return []string{"unreadable"} }
+
+// Damage implements [Damageable]. The receipt can no longer be read by anybody.
+func (m *Model) Damage(ctx context.Context, id courier.ID, _ string) error {
+	r, err := m.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.damaged == nil {
+		m.damaged = map[courier.ID]damaged{}
+	}
+	m.damaged[id] = damaged{was: r}
+	delete(m.receipts, id)
+	return nil
 }

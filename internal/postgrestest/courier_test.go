@@ -1,6 +1,7 @@
 package postgrestest
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 
@@ -15,6 +16,20 @@ type closingCourier struct {
 }
 
 func (c closingCourier) Close() error { return c.db.Close() }
+
+var _ couriertest.Damageable = closingCourier{}
+
+// Damages are some of what TestDamagedBundles does to each column.
+func (closingCourier) Damages() []string {
+	return []string{
+		"seq = -1", "size = -1", "sender = ''", "sent_at = 'infinity'", "cause = 'other'", "reason = repeat('x', 513)",
+	}
+}
+
+func (c closingCourier) Damage(ctx context.Context, id courier.ID, way string) error {
+	_, err := c.db.ExecContext(ctx, `UPDATE courier_receipts SET `+way+` WHERE id = $1`, id[:])
+	return err
+}
 
 // courierStores opens stores with at most so many connections, 0 being any
 // number.
