@@ -8,6 +8,7 @@
 // # Packages
 //
 //	workload           run slices, proof hashes
+//	workload/verify    who is believed: replicas, commit and reveal, audits
 //	admission          lanes, capacity, fee comfort, fair share
 //	priceboard         sliding window, quantile bands, persistence
 //	receipt            receipts, their keys, the append-only log
