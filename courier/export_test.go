@@ -1,5 +1,7 @@
 package courier
 
+import "fmt"
+
 // Disk is a file system for a Dir in tests.
 type Disk = disk
 
@@ -8,3 +10,14 @@ type Claim = claim
 
 // DirBundlesOn is DirBundles on another file system.
 func DirBundlesOn(d Disk, path string) *Dir { return &Dir{path: path, disk: d} }
+
+// Claims describes what the Courier has in hand, and what it is asked for.
+func (c *Courier) Claims() string {
+	c.claims.mu.Lock()
+	defer c.claims.mu.Unlock()
+	s := fmt.Sprint(c.claims.out, c.claims.unsure)
+	for id, q := range c.claims.asked { // of tests with one receipt
+		s += fmt.Sprint(" ", id, *q)
+	}
+	return s
+}
