@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/computemarket/computemarket/workload"
@@ -29,7 +30,7 @@ type Evidence struct {
 
 func (r *Round) evidence(rep *replica, s Standing) *Evidence {
 	opener := rep
-	e := &Evidence{Task: r.task, Worker: rep.who.Worker, Standing: s, Commitment: rep.commitment, Signature: rep.signature}
+	e := &Evidence{Task: r.task, Worker: rep.who.Worker, Standing: s, Commitment: rep.commitment, Signature: bytes.Clone(rep.signature)}
 	if s == Copied {
 		opener = r.owner(rep)
 	} else {
