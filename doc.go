@@ -36,10 +36,10 @@
 // the caller did not start. Constructors take what they need and an Options
 // struct, which may be nil. A market on one database in five parts:
 //
-//	db, err := settlementpebble.OpenDB("data", nil)
+//	db, err := pebbledb.Open("data", nil)
 //	receipts, err := receiptpebble.New(db, nil)
 //	ledger, err := settlementpebble.NewLedger(db, nil)
-//	state, err := settlementpebble.NewStore(db)
+//	state, err := settlementpebble.NewStore(db, nil)
 //	engine, err := settlement.Open(ctx, receipts, ledger, state, &settlement.Options{
 //		Start:   settlement.After(0), // a new market is real; later starts find it as it was left
 //		Leading: func(ctx context.Context) error { return loop.Run(ctx) },

@@ -125,7 +125,7 @@ func (c *Controller) judge(r *Request, now int64) Decision {
 	v := c.signals.view.Load()
 	length := int64(r.Duration)
 	if !r.plain() {
-		var f fault
+		var f flaw
 		if length, f = r.check(); f != wellFormed {
 			return Decision{Mode: v.mode} // Invalid; belongs to no lane, so it is not counted
 		}

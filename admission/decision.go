@@ -108,7 +108,7 @@ const usualShards, usualDuration = 1 << 22, 1 << 51 // 26 days
 
 // check returns for how many nanoseconds the shards are held, or why r is
 // malformed.
-func (r *Request) check() (int64, fault) {
+func (r *Request) check() (int64, flaw) {
 	switch {
 	case !r.Lane.Valid():
 		return 0, noLane
@@ -137,7 +137,7 @@ func (r *Request) check() (int64, fault) {
 	return int64(r.Duration), wellFormed
 }
 
-func (r *Request) checkDemand() (int64, fault) {
+func (r *Request) checkDemand() (int64, flaw) {
 	if r.Duration != 0 {
 		return 0, both
 	}

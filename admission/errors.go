@@ -3,11 +3,13 @@ package admission
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 // ErrOptions reports options that contradict their documentation. Nothing was
 // built; correct the named field.
-var ErrOptions = errors.New("admission: bad options")
+var ErrOptions = fault.Options
 
 // ErrID reports a job id, buyer or provider that is empty or longer than
 // [MaxID] bytes. The request stays wrong however often it is tried.
@@ -21,11 +23,11 @@ var ErrDemand = errors.New("admission: bad demand")
 // ErrText reports a text that names no mode or no code.
 var ErrText = errors.New("admission: unknown name")
 
-// fault is what is wrong with a request. It becomes an error only for who asks.
-type fault uint8
+// flaw is what is wrong with a request. It becomes an error only for who asks.
+type flaw uint8
 
 const (
-	wellFormed fault = iota
+	wellFormed flaw = iota
 	noLane
 	badJobID
 	badBuyer

@@ -17,7 +17,10 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/internal/crashtest"
+	"github.com/computemarket/computemarket/internal/dbtest"
 	"github.com/computemarket/computemarket/internal/durable"
+	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // onVFS lets a Dir use the disk that crashes.
@@ -85,7 +88,7 @@ func (noClaim) Close() error { return nil }
 
 // ledger credits each ID once, durably, in the database of the courier's store.
 type ledger struct {
-	db *courierpebble.DB
+	db *pebbledb.DB
 	mu sync.Mutex
 }
 
@@ -98,12 +101,12 @@ func creditKey(id courier.ID) []byte { return append([]byte("t"), id[:]...) }
 func (l *ledger) Credit(_ context.Context, credits []courier.Credit) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.db.Batch()
+	b := dbtest.Inside(l.db).Batch()
 	for _, c := range credits {
 		if c.Account != "carrier" || c.Amount != perReceipt {
 			return 0, fmt.Errorf("a strange credit: %+v", c)
 		}
-		found, err := l.db.Get(creditKey(c.ID), func([]byte) error { return nil })
+		found, err := dbtest.Inside(l.db).Get(creditKey(c.ID), func([]byte) error { return nil })
 		if err != nil {
 			return 0, err
 		}
@@ -111,13 +114,13 @@ func (l *ledger) Credit(_ context.Context, credits []courier.Credit) (int, error
 			b.Set(creditKey(c.ID), binary.BigEndian.AppendUint64(nil, c.Amount), nil)
 		}
 	}
-	return len(credits), l.db.Commit(b)
+	return len(credits), dbtest.Inside(l.db).Commit(b)
 }
 
 // credited returns the IDs that were.
 func (l *ledger) credited() (map[courier.ID]bool, error) {
 	ids := map[courier.ID]bool{}
-	for p, err := range l.db.Scan([]byte("t"), []byte("u")) {
+	for p, err := range dbtest.Inside(l.db).Scan([]byte("t"), []byte("u")) {
 		if err != nil {
 			return nil, err
 		}
@@ -130,11 +133,11 @@ func (l *ledger) credited() (map[courier.ID]bool, error) {
 type node struct {
 	*courier.Courier
 	ledger *ledger
-	db     *courierpebble.DB
+	db     *pebbledb.DB
 }
 
 func openNode(disk vfs.FS, dir string, bundles courier.Bundles) (*node, error) {
-	db, err := courierpebble.OpenDB(dir, &courierpebble.DBOptions{
+	db, err := dbtest.Open(dir, &kv.Options{
 		FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20,
 	})
 	if err != nil {

@@ -1,11 +1,15 @@
 package courier
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/computemarket/computemarket/internal/fault"
+)
 
 var (
 	// ErrOptions reports options that cannot be used, or a required argument that
 	// is nil. Nothing was done; correct the call.
-	ErrOptions = errors.New("courier: invalid options")
+	ErrOptions = fault.Options
 
 	// ErrInvalid reports a receipt, ID or hash that cannot be used. Nothing was
 	// written.
@@ -40,22 +44,22 @@ var (
 
 	// ErrPoisoned reports a store in which a write failed. What was answered
 	// before is safe; close the store and open it again.
-	ErrPoisoned = errors.New("courier: a write failed, open the store again")
+	ErrPoisoned = fault.Poisoned
 
 	// ErrUnknown reports that a remote store did not answer in time, and may
 	// have written. Read what is there, or call it again: an Append of the same
 	// receipt and a Move of what has moved do nothing.
-	ErrUnknown = errors.New("courier: the outcome is unknown, call again")
+	ErrUnknown = fault.Unknown
 
 	// ErrClosed reports the use of a store after its Close.
-	ErrClosed = errors.New("courier: closed")
+	ErrClosed = fault.Closed
 
 	// ErrCorrupt reports stored data that fails its checksum or cannot be read.
-	ErrCorrupt = errors.New("courier: stored data is damaged")
+	ErrCorrupt = fault.Corrupt
 
 	// ErrLocked reports that somebody else has the store or directory open.
-	ErrLocked = errors.New("courier: in use")
+	ErrLocked = fault.Locked
 
-	// ErrVersion reports data written by a newer release.
-	ErrVersion = errors.New("courier: unknown schema version")
+	// ErrSchema reports data written by a newer release.
+	ErrSchema = fault.Schema
 )

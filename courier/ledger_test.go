@@ -10,6 +10,7 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 )
 
@@ -32,7 +33,7 @@ func TestRewardOnSettlementLedger(t *testing.T) {
 	// life runs one life of the node.
 	life := func(use func(*courierpebble.Store, *courier.Options, settlement.Ledger)) {
 		t.Helper()
-		db, err := courierpebble.OpenDB(dir, nil)
+		db, err := pebbledb.Open(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +95,7 @@ func TestRewardOnSettlementLedger(t *testing.T) {
 // reward. What it cannot take now stays pending.
 func TestSettlementLedgerRefuses(t *testing.T) {
 	ctx := t.Context()
-	db, err := courierpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (n *note) append(b []byte) []byte {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // decodeNote reads what append wrote, and nothing else. The error is ErrCorrupt,
-// or ErrVersion for what a newer release wrote.
+// or ErrSchema for what a newer release wrote.
 func decodeNote(b []byte) (n note, err error) {
 	if len(b) < noteHead+noteSum {
 		return n, fmt.Errorf("%w: a note of %d bytes", ErrCorrupt, len(b))
@@ -50,7 +50,7 @@ func decodeNote(b []byte) (n note, err error) {
 		return n, fmt.Errorf("%w: the note's checksum", ErrCorrupt)
 	}
 	if b[0] != noteVersion {
-		return n, fmt.Errorf("%w: a note of version %d", ErrVersion, b[0])
+		return n, fmt.Errorf("%w: a note of version %d", ErrSchema, b[0])
 	}
 	n.round = round{binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint64(b[9:])}
 	n.age.lived = time.Duration(binary.BigEndian.Uint64(b[17:]))

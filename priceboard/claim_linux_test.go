@@ -57,7 +57,7 @@ func sharedFolder(t *testing.T) (dir, path string) {
 func TestLoadBesideALiveClaim(t *testing.T) {
 	for mode, want := range map[fs.FileMode]string{
 		0o000: "a process of another user may have the claim",
-		0o444: ErrInUse.Error(), // reading is enough to see the claim
+		0o444: ErrLocked.Error(), // reading is enough to see the claim
 	} {
 		_, path := sharedFolder(t)
 		owner, err := filelock.New(path + ".lock")
@@ -119,8 +119,8 @@ func TestReadOnlyFolderOnDisk(t *testing.T) {
 		if s, err := f.Load(t.Context()); err != nil || len(s.Prices) != 3 {
 			t.Errorf("Load: %+v, %v", s, err)
 		}
-		if _, err := f.Load(t.Context()); !errors.Is(err, ErrInUse) {
-			t.Errorf("Load again, without a claim: %v, want ErrInUse", err)
+		if _, err := f.Load(t.Context()); !errors.Is(err, ErrLocked) {
+			t.Errorf("Load again, without a claim: %v, want ErrLocked", err)
 		}
 		saves(f)
 		if err := f.Close(); err != nil {

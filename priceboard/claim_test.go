@@ -31,8 +31,8 @@ func TestThroughALink(t *testing.T) {
 			t.Errorf("round %d: %+v", round, r)
 		}
 		b.Record(uint64(round))
-		if _, err := Open(t.Context(), File(names[1], nil), nil); !errors.Is(err, ErrInUse) {
-			t.Errorf("%s beside %s: %v, want ErrInUse", names[1], names[0], err)
+		if _, err := Open(t.Context(), File(names[1], nil), nil); !errors.Is(err, ErrLocked) {
+			t.Errorf("%s beside %s: %v, want ErrLocked", names[1], names[0], err)
 		}
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
@@ -106,8 +106,8 @@ func TestLoadTwice(t *testing.T) {
 	if err := f.Save(t.Context(), oldSnap); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Load(t.Context()); !errors.Is(err, ErrInUse) {
-		t.Errorf("Load after Save: %v, want ErrInUse", err)
+	if _, err := f.Load(t.Context()); !errors.Is(err, ErrLocked) {
+		t.Errorf("Load after Save: %v, want ErrLocked", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -131,8 +131,8 @@ func TestLoadTwice(t *testing.T) {
 	if s, err := f.Load(t.Context()); err != nil || !slices.Equal(s.Prices, oldSnap.Prices) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := f.Load(t.Context()); !errors.Is(err, ErrInUse) {
-		t.Errorf("Load after Load: %v, want ErrInUse", err)
+	if _, err := f.Load(t.Context()); !errors.Is(err, ErrLocked) {
+		t.Errorf("Load after Load: %v, want ErrLocked", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
@@ -164,11 +164,11 @@ func TestLostClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		first.Record(1)
-		if err := first.Save(t.Context()); !errors.Is(err, ErrInUse) {
-			t.Errorf("%s: Save: %v, want ErrInUse", what, err)
+		if err := first.Save(t.Context()); !errors.Is(err, ErrLocked) {
+			t.Errorf("%s: Save: %v, want ErrLocked", what, err)
 		}
-		if err := first.Close(); !errors.Is(err, ErrInUse) {
-			t.Errorf("%s: Close: %v, want ErrInUse", what, err)
+		if err := first.Close(); !errors.Is(err, ErrLocked) {
+			t.Errorf("%s: Close: %v, want ErrLocked", what, err)
 		}
 		if err := second.Close(); err != nil {
 			t.Fatal(err)

@@ -51,7 +51,7 @@ func (d *crashDisk) lock(string) (claim, error) {
 		return nil, d.lockErr
 	}
 	if d.locked {
-		return nil, ErrInUse
+		return nil, ErrLocked
 	}
 	d.locked = true
 	return unlocker{d}, nil

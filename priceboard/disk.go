@@ -20,7 +20,7 @@ var _ system = disk{}
 func (disk) lock(name string) (claim, error) {
 	l, err := filelock.New(name)
 	if errors.Is(err, filelock.ErrLocked) {
-		return nil, ErrInUse
+		return nil, ErrLocked
 	}
 	if err != nil {
 		return nil, err

@@ -3,12 +3,14 @@ package priceboard
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 var (
 	// ErrOptions reports an option out of its range, or an argument that is
 	// missing. It is the caller's mistake; nothing was made.
-	ErrOptions = errors.New("priceboard: bad option")
+	ErrOptions = fault.Options
 
 	// ErrQuantile reports a quantile that is not a number from 0 to 1.
 	ErrQuantile = errors.New("priceboard: quantile not within 0 and 1")
@@ -22,22 +24,22 @@ var (
 	ErrNoStore = errors.New("priceboard: no store")
 
 	// ErrClosed reports the use of a board or store after its Close.
-	ErrClosed = errors.New("priceboard: closed")
+	ErrClosed = fault.Closed
 
-	// ErrInUse reports that another board holds the store, in this process or
+	// ErrLocked reports that another board holds the store, in this process or
 	// another. It can be opened once that board is closed or its process gone.
-	ErrInUse = errors.New("priceboard: store in use by another board")
+	ErrLocked = fault.Locked
 
 	// ErrNoSnapshot reports a store in which nothing has been saved.
 	ErrNoSnapshot = errors.New("priceboard: nothing saved")
 
 	// ErrSchema reports a snapshot that a newer version of this package has
 	// saved. It is left as it is. Use the newer version again, or another file.
-	ErrSchema = errors.New("priceboard: snapshot of a newer version")
+	ErrSchema = fault.Schema
 
 	// ErrCorrupt reports saved bytes that are not a snapshot: damaged, or cut
 	// short. See [CorruptError] for where they went.
-	ErrCorrupt = errors.New("priceboard: damaged snapshot")
+	ErrCorrupt = fault.Corrupt
 
 	// ErrSnapshot reports a snapshot that cannot be saved: a window of 0, more
 	// prices than the window or the format can hold, or more parties than

@@ -53,7 +53,7 @@ type FileOptions struct {
 type system interface {
 	durable.FS
 	// lock claims a file for this process, and makes it if need be. It returns
-	// ErrInUse if the claim is another's, and filelock.ErrReadOnly if there is
+	// ErrLocked if the claim is another's, and filelock.ErrReadOnly if there is
 	// no such file and none can be made.
 	lock(name string) (claim, error)
 	// read returns the whole file, or the error of what cannot be a snapshot.
@@ -108,7 +108,7 @@ func (f *FileStore) Load(ctx context.Context) (Snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.used && !f.closed {
-		return Snapshot{}, ErrInUse
+		return Snapshot{}, ErrLocked
 	}
 	if err := f.usable(ctx); err != nil {
 		return Snapshot{}, err
@@ -178,7 +178,7 @@ func (f *FileStore) Save(ctx context.Context, s Snapshot) error {
 		}
 	}
 	if !f.lock.Holds() {
-		return fmt.Errorf("%w: perhaps, for %s.lock was removed or its folder moved: close this one and open it again", ErrInUse, f.file)
+		return fmt.Errorf("%w: perhaps, for %s.lock was removed or its folder moved: close this one and open it again", ErrLocked, f.file)
 	}
 	f.used = true
 	tmp := f.file + ".tmp"

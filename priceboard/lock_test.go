@@ -30,12 +30,12 @@ func TestTwoBoards(t *testing.T) {
 		"the same handle": store,
 		"roundabout":      File(dir+"/./../"+filepath.Base(dir)+"/price_board.v1.bin", nil),
 	} {
-		if _, err := Open(t.Context(), second, nil); !errors.Is(err, ErrInUse) {
-			t.Errorf("%s: %v, want ErrInUse", name, err)
+		if _, err := Open(t.Context(), second, nil); !errors.Is(err, ErrLocked) {
+			t.Errorf("%s: %v, want ErrLocked", name, err)
 		}
 	}
-	if err := File(path, nil).Save(t.Context(), oldSnap); !errors.Is(err, ErrInUse) {
-		t.Errorf("Save by another handle: %v, want ErrInUse", err)
+	if err := File(path, nil).Save(t.Context(), oldSnap); !errors.Is(err, ErrLocked) {
+		t.Errorf("Save by another handle: %v, want ErrLocked", err)
 	}
 	if err := b.Save(t.Context()); err != nil {
 		t.Errorf("the first board was disturbed: %v", err)
@@ -117,8 +117,8 @@ func TestKill(t *testing.T) {
 		if told == 0 {
 			t.Fatal("the child told nothing")
 		}
-		if _, err := Open(t.Context(), File(path, nil), nil); !errors.Is(err, ErrInUse) {
-			t.Errorf("beside a running process: %v, want ErrInUse", err)
+		if _, err := Open(t.Context(), File(path, nil), nil); !errors.Is(err, ErrLocked) {
+			t.Errorf("beside a running process: %v, want ErrLocked", err)
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)

@@ -72,7 +72,7 @@ func newKeeper() keeper {
 // close it, or open it again. Only if the Logger fails, once all is loaded, has
 // Open closed it.
 //
-// Possible errors: [ErrOptions], also for a nil store; [ErrInUse], [ErrSchema],
+// Possible errors: [ErrOptions], also for a nil store; [ErrLocked], [ErrSchema],
 // ctx's, and whatever hinders the store from reading.
 func Open(ctx context.Context, store Store, opts *Options) (*Board, error) {
 	if v := reflect.ValueOf(store); store == nil || v.Kind() == reflect.Pointer && v.IsNil() {

@@ -337,7 +337,7 @@ func TestOpenLeavesTheStore(t *testing.T) {
 	if _, err := Open(t.Context(), store, &Options{Window: -1}); !errors.Is(err, ErrOptions) {
 		t.Errorf("bad options: %v", err)
 	}
-	if _, err := Open(t.Context(), store, nil); !errors.Is(err, ErrInUse) {
+	if _, err := Open(t.Context(), store, nil); !errors.Is(err, ErrLocked) {
 		t.Errorf("in use: %v", err)
 	}
 	if err := b.Save(t.Context()); err != nil {

@@ -57,7 +57,7 @@ type Store interface {
 	// Possible errors:
 	//   - ErrNoSnapshot: nothing has been saved; the store is claimed
 	//   - ErrCorrupt: what was saved is damaged; the store is claimed
-	//   - ErrInUse: another handle has claimed the store, or this one has, by a
+	//   - ErrLocked: another handle has claimed the store, or this one has, by a
 	//     Load or a Save
 	//   - ErrSchema: what was saved is of a newer version, and left as it is
 	//   - ErrClosed
@@ -75,7 +75,7 @@ type Store interface {
 	//
 	// Possible errors:
 	//   - ErrSnapshot: s cannot be saved; nothing was written
-	//   - ErrInUse: another handle has claimed the store
+	//   - ErrLocked: another handle has claimed the store
 	//   - ErrClosed
 	//   - any other: the store cannot be written now; Save may be tried again
 	Save(ctx context.Context, s Snapshot) error

@@ -3,6 +3,8 @@ package receipt
 import (
 	"errors"
 	"fmt"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 // Rejected input. Each of these wraps [ErrInvalid]; nothing has been written,
@@ -29,21 +31,21 @@ var (
 	ErrConflict = errors.New("receipt: another receipt has this key")
 	// ErrCorrupt: what is stored under this key is damaged. The key stays
 	// blocked: nobody can tell whether the receipt was settled.
-	ErrCorrupt = errors.New("receipt: the stored receipt is damaged")
+	ErrCorrupt = fault.Corrupt
 	// ErrPoisoned: a write failed, and the store refuses all further calls. What
 	// was not acknowledged is there wholly or not at all. Mend the disk, open
 	// the store again and send it again.
-	ErrPoisoned = errors.New("receipt: a write failed; open the store again")
+	ErrPoisoned = fault.Poisoned
 	// ErrUnknown: a remote store did not answer in time, and the receipts may
 	// have been recorded. Ask for their keys, or append them again.
-	ErrUnknown = errors.New("receipt: the outcome is unknown; read the key")
+	ErrUnknown = fault.Unknown
 	// ErrClosed: the store has been closed.
-	ErrClosed = errors.New("receipt: closed")
+	ErrClosed = fault.Closed
 	// ErrLocked: another process, or this one, has the store open.
-	ErrLocked = errors.New("receipt: the store is in use")
+	ErrLocked = fault.Locked
 	// ErrSchema: a newer release of this library wrote the store.
-	ErrSchema = errors.New("receipt: the store has a newer format")
+	ErrSchema = fault.Schema
 	// ErrOptions: what a store is made of is missing or makes no sense, such as a
 	// nil database. Mend the call.
-	ErrOptions = errors.New("receipt: invalid option")
+	ErrOptions = fault.Options
 )

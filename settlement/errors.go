@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 // Why a ledger refuses a transfer. Nothing of it has moved.
@@ -17,7 +17,7 @@ var (
 	ErrConflict = errors.New("settlement: another transfer has this id")
 	// ErrCorrupt: what is stored of an account, a transfer or the engine's state
 	// is damaged. It is never guessed at: restore it from a backup.
-	ErrCorrupt = errors.New("settlement: stored data is damaged")
+	ErrCorrupt = fault.Corrupt
 
 	// ErrInvalid: the transfer can never be applied. The three errors behind it
 	// wrap it.
@@ -42,7 +42,7 @@ var (
 	ErrNotArchived = errors.New("settlement: not in the archive")
 	// ErrOptions: a required argument is nil, or an option has a value that
 	// makes no sense.
-	ErrOptions = errors.New("settlement: invalid option")
+	ErrOptions = fault.Options
 	// ErrStandby: another engine leads, or none does yet, so this one may not
 	// write. Wait with [Engine.Lead], or ask the one that Status names.
 	ErrStandby = errors.New("settlement: the engine is on standby")
@@ -55,21 +55,21 @@ var (
 	// ErrPoisoned: a write failed, and every further call is refused. What was
 	// not acknowledged is there wholly or not at all. Mend the disk and open
 	// the store again.
-	ErrPoisoned = errors.New("settlement: a write failed; open the store again")
+	ErrPoisoned = fault.Poisoned
 	// ErrUnknown: a remote ledger or store did not answer in time, and may have
 	// written, or may still. Post a transfer again: a Duplicate tells that it was
 	// applied. An engine to which this happens with a change of its state goes
 	// on standby; when it leads again it has read what became of it.
-	ErrUnknown = errors.New("settlement: the outcome is unknown")
+	ErrUnknown = fault.Unknown
 	// ErrFenced: another engine has taken over. Nothing was written.
 	ErrFenced = errors.New("settlement: another engine has taken over")
 	// ErrClosed: the store has been closed.
-	ErrClosed = errors.New("settlement: closed")
+	ErrClosed = fault.Closed
 	// ErrLocked: another process, or this one, has the store open.
-	ErrLocked = errors.New("settlement: the store is in use")
+	ErrLocked = fault.Locked
 	// ErrSchema: a newer release of this library wrote the store, or it is for
 	// another issuing account.
-	ErrSchema = errors.New("settlement: the store has another format")
+	ErrSchema = fault.Schema
 )
 
 // IsFinal reports whether err ends an engine for good: a call that was made again
@@ -78,7 +78,7 @@ var (
 // one of them only where a lease has no term; where it has one, Run stands by.
 func IsFinal(err error) bool {
 	for _, final := range []error{
-		ErrFenced, ErrPoisoned, ErrClosed, ErrSchema, ErrLedger, ErrOptions, receipt.ErrPoisoned, receipt.ErrClosed,
+		ErrFenced, ErrPoisoned, ErrClosed, ErrSchema, ErrLedger, ErrOptions,
 	} {
 		if errors.Is(err, final) {
 			return true

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/computemarket/computemarket/internal/fault"
+
 	"github.com/computemarket/computemarket/internal/callback"
 )
 
@@ -38,7 +40,7 @@ var (
 	// ErrOptions reports an argument that cannot be meant: options that contradict
 	// their documentation, a required argument that is nil, or a Runner that [New]
 	// did not make. Nothing was read.
-	ErrOptions = errors.New("workload: invalid options")
+	ErrOptions = fault.Options
 )
 
 // A PanicError is what a call returns when the caller's code in it panicked: a

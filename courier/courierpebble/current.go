@@ -63,7 +63,7 @@ func (st *stage) current(moves []courier.Move) ([]record, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, sentinels.Translate(err)
+			return nil, err
 		}
 	}
 	return st.found, nil
@@ -73,7 +73,7 @@ func (st *stage) walk(moves []courier.Move, lo, hi place) error {
 	i := 0
 	for pair, err := range st.store.db.Scan(lo.key(), append(hi.key(), 0)) {
 		if err != nil {
-			return sentinels.Translate(err)
+			return err
 		}
 		p, err := decodeKey(pair.Key)
 		if err != nil {

@@ -10,18 +10,20 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/courier/couriertest"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // damageable is a store and the way into what it has written.
 type damageable struct {
 	*courierpebble.Store
-	db *courierpebble.DB
+	db *pebbledb.DB
 }
 
 var _ couriertest.Damageable = damageable{}
 
 func openDamageable(dir string) (courier.Store, error) {
-	db, err := courierpebble.OpenDB(dir, nil)
+	db, err := pebbledb.Open(dir, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +52,12 @@ func (d damageable) Damage(ctx context.Context, id courier.ID, way string) error
 	if err != nil {
 		return err
 	}
-	b := d.db.Batch()
-	found, err := d.db.Get(recordKey(r), func(v []byte) error {
+	b := dbtest.Inside(d.db).Batch()
+	found, err := dbtest.Inside(d.db).Get(recordKey(r), func(v []byte) error {
 		return b.Set(recordKey(r), ways[way](slices.Clone(v)), nil)
 	})
 	if !found || err != nil {
 		return fmt.Errorf("no record of %v: %w", id, err)
 	}
-	return d.db.Commit(b)
+	return dbtest.Inside(d.db).Commit(b)
 }

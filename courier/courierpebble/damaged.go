@@ -33,7 +33,7 @@ func (s *Store) Damaged(ctx context.Context) iter.Seq2[Damaged, error] {
 				err = s.usable(ctx)
 			}
 			if err != nil {
-				yield(Damaged{}, sentinels.Translate(err))
+				yield(Damaged{}, err)
 				return
 			}
 			key := append([]byte{namespace, recordSpace}, pair.Key[len(space):]...)
@@ -73,7 +73,7 @@ func (st *stage) setAside(key []byte) (applied int, err error) {
 		return st.batch.Set(asideKey(key), v, nil)
 	})
 	if err != nil || applied == 0 {
-		return 0, sentinels.Translate(err)
+		return 0, err
 	}
 	st.batch.Delete(key, nil)
 	if st.aside == nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 func recordKey(r courier.Receipt) []byte {
@@ -20,16 +22,16 @@ func recordKey(r courier.Receipt) []byte {
 }
 
 // damage rewrites what is stored under key.
-func damage(t *testing.T, db *courierpebble.DB, key []byte, change func([]byte) []byte) {
+func damage(t *testing.T, db *pebbledb.DB, key []byte, change func([]byte) []byte) {
 	t.Helper()
-	b := db.Batch()
-	found, err := db.Get(key, func(v []byte) error {
+	b := dbtest.Inside(db).Batch()
+	found, err := dbtest.Inside(db).Get(key, func(v []byte) error {
 		return b.Set(key, change(append([]byte(nil), v...)), nil)
 	})
 	if !found {
 		t.Fatalf("no key %x: %v", key, err)
 	}
-	if err := errors.Join(err, db.Commit(b)); err != nil {
+	if err := errors.Join(err, dbtest.Inside(db).Commit(b)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -47,7 +49,7 @@ type lines struct{ strings.Builder }
 func (l *lines) n() int { return strings.Count(l.String(), "\n") }
 
 type shop struct {
-	db    *courierpebble.DB
+	db    *pebbledb.DB
 	store *courierpebble.Store
 	log   lines
 	*courier.Courier
@@ -58,7 +60,7 @@ func openShop(t *testing.T, n int) (*shop, []courier.Receipt) {
 	t.Helper()
 	s := new(shop)
 	var err error
-	if s.db, err = courierpebble.OpenDB(t.TempDir(), nil); err != nil {
+	if s.db, err = pebbledb.Open(t.TempDir(), nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.db.Close() })

@@ -102,7 +102,6 @@ func (s *Store) load(recount bool) error {
 			err = fmt.Errorf("%w: the head record is lost", courier.ErrCorrupt)
 		}
 	}
-	err = sentinels.Translate(err)
 	switch {
 	case err == nil:
 		return nil
@@ -129,7 +128,7 @@ func (s *Store) recount() error {
 	b := s.db.Batch()
 	b.Set(metaKey, m.encode(), nil)
 	if err := s.db.Commit(b); err != nil {
-		return sentinels.Translate(err)
+		return err
 	}
 	s.meta = m
 	return nil
@@ -141,7 +140,7 @@ func (s *Store) walk() (m meta, err error) {
 		lo, hi := []byte{namespace, space}, []byte{namespace, space + 1}
 		for p, err := range s.db.Scan(lo, hi) {
 			if err != nil {
-				return meta{}, sentinels.Translate(err)
+				return meta{}, err
 			}
 			at, err := decodeKey(append([]byte{namespace, recordSpace}, p.Key[2:]...))
 			if err != nil {

@@ -13,6 +13,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/courier"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // The format of version 1, in schema 2.
@@ -36,9 +39,9 @@ func TestMetaGolden(t *testing.T) {
 
 // openSample has four receipts in a new database: pending, acknowledged, dead,
 // and kept aside. A fifth, the last, is gone.
-func openSample(t *testing.T) (*DB, *Store) {
+func openSample(t *testing.T) (*pebbledb.DB, *Store) {
 	t.Helper()
-	db, err := OpenDB("db", &DBOptions{FS: vfs.NewMem()})
+	db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +64,9 @@ func openSample(t *testing.T) (*DB, *Store) {
 		{Receipt: rs[2], To: courier.Dead, At: at, Cause: courier.Rejected},
 		{Receipt: rs[4], To: courier.Gone, At: at},
 	})
-	b := db.Batch()
+	b := dbtest.Inside(db).Batch()
 	b.Set(place{courier.Pending, rs[3].Seq}.key(), []byte("damaged"), nil)
-	if err := errors.Join(err, db.Commit(b)); err != nil {
+	if err := errors.Join(err, dbtest.Inside(db).Commit(b)); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range s.List(t.Context(), courier.Pending, 0) {
@@ -85,15 +88,15 @@ func TestDamagedHead(t *testing.T) {
 	}
 	s.Close()
 	var good []byte
-	db.Get(metaKey, func(v []byte) error { good = bytes.Clone(v); return nil })
+	dbtest.Inside(db).Get(metaKey, func(v []byte) error { good = bytes.Clone(v); return nil })
 	put := func(v []byte) {
-		b := db.Batch()
+		b := dbtest.Inside(db).Batch()
 		if v == nil {
 			b.Delete(metaKey, nil)
 		} else {
 			b.Set(metaKey, v, nil)
 		}
-		if err := db.Commit(b); err != nil {
+		if err := dbtest.Inside(db).Commit(b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,10 +151,10 @@ func TestUpgradeOfTheHead(t *testing.T) {
 		"of a lower number":  {meta{1, courier.Counts{}}, 5},
 		"of a higher number": {meta{1 << 40, courier.Counts{}}, 1<<40 + 1},
 	} {
-		b := db.Batch()
+		b := dbtest.Inside(db).Batch()
 		b.Set(metaKey, old(c.head), nil)
 		b.Set([]byte{namespace, 0}, []byte{0, 1}, nil)
-		if err := db.Commit(b); err != nil {
+		if err := dbtest.Inside(db).Commit(b); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
@@ -184,9 +187,9 @@ func TestScratchIsBounded(t *testing.T) {
 }
 
 func TestCloseWithinList(t *testing.T) {
-	for what, closing := range map[string]func(*DB, *Store) error{
-		"database": func(db *DB, _ *Store) error { return db.Close() },
-		"store":    func(_ *DB, s *Store) error { return s.Close() },
+	for what, closing := range map[string]func(*pebbledb.DB, *Store) error{
+		"database": func(db *pebbledb.DB, _ *Store) error { return db.Close() },
+		"store":    func(_ *pebbledb.DB, s *Store) error { return s.Close() },
 	} {
 		db, s := openSample(t)
 		if _, err := s.Append(t.Context(), courier.Receipt{ID: courier.ID{9}, Sender: "s", SentAt: time.Unix(1, 0)}); err != nil {
@@ -208,12 +211,12 @@ func TestCloseWithinList(t *testing.T) {
 
 func TestWithoutWhatIsNeeded(t *testing.T) {
 	ctx := context.Background()
-	for _, db := range []*DB{nil, new(DB)} {
+	for _, db := range []*pebbledb.DB{nil, new(pebbledb.DB)} {
 		if _, err := New(db, nil); !errors.Is(err, courier.ErrOptions) {
 			t.Errorf("New: %v, want ErrOptions", err)
 		}
 	}
-	if _, err := OpenDB(t.TempDir(), &DBOptions{CacheBytes: -1}); !errors.Is(err, courier.ErrOptions) {
+	if _, err := dbtest.Open(t.TempDir(), &kv.Options{CacheBytes: -1}); !errors.Is(err, courier.ErrOptions) {
 		t.Errorf("OpenDB: %v, want ErrOptions", err)
 	}
 	var s Store

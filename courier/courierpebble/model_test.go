@@ -15,6 +15,8 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/courier/courierpebble"
 	"github.com/computemarket/computemarket/courier/couriertest"
+	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // Whatever is done to the store, it shows what the model shows.
@@ -24,9 +26,7 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		disk := vfs.NewMem()
 		open := func() *courierpebble.Store {
-			s, err := courierpebble.Open("db", &courierpebble.Options{
-				DB: &courierpebble.DBOptions{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20},
-			})
+			s, err := courierpebble.OpenOn("db", &kv.Options{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestModel(t *testing.T) {
 
 // Stores that share a database do not close it.
 func TestShared(t *testing.T) {
-	db, err := courierpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestLocked(t *testing.T) {
 
 // Two open stores in one database would trust their own counts.
 func TestLockedInOneDatabase(t *testing.T) {
-	db, err := courierpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

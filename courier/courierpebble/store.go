@@ -17,33 +17,11 @@ import (
 	"github.com/computemarket/computemarket/courier"
 	"github.com/computemarket/computemarket/internal/group"
 	"github.com/computemarket/computemarket/internal/kv"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // groupLimit is how many receipts share one write at most.
 const groupLimit = 1024
-
-// DB is a database that several stores may share.
-type DB = kv.DB
-
-// DBOptions are those of [OpenDB].
-type DBOptions = kv.Options
-
-// OpenDB opens the database in dir, creating both as needed. Possible errors:
-// courier's ErrLocked and ErrCorrupt, and those of the file system.
-func OpenDB(dir string, opts *DBOptions) (*DB, error) {
-	db, err := kv.Open(dir, opts)
-	return db, sentinels.Translate(err)
-}
-
-var sentinels = kv.Sentinels{
-	Poisoned: courier.ErrPoisoned,
-	Closed:   courier.ErrClosed,
-	Corrupt:  courier.ErrCorrupt,
-	Locked:   courier.ErrLocked,
-	Version:  courier.ErrVersion,
-	Options:  courier.ErrOptions,
-	Unknown:  courier.ErrUnknown,
-}
 
 // Options of [Open] and [New].
 type Options struct {
@@ -55,12 +33,12 @@ type Options struct {
 	// has happened; it does nothing for a sound store.
 	Recount bool
 	// DB are the options of the database that Open opens. New ignores them.
-	DB *DBOptions
+	DB *pebbledb.Options
 }
 
 // Store is a [courier.Store] and a [courier.BundleIndex]. [Open] or [New] makes it.
 type Store struct {
-	db     *DB
+	db     *kv.DB
 	own    bool // Close closes db
 	log    *slog.Logger
 	closed atomic.Bool
@@ -79,13 +57,13 @@ var (
 )
 
 // Open opens a store in a database of its own. Possible errors: courier's
-// ErrLocked, ErrCorrupt and ErrVersion, and those of the file system.
+// ErrLocked, ErrCorrupt and ErrSchema, and those of the file system.
 func Open(dir string, opts *Options) (*Store, error) {
 	var o Options
 	if opts != nil {
 		o = *opts
 	}
-	db, err := OpenDB(dir, o.DB)
+	db, err := pebbledb.Open(dir, o.DB)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +78,10 @@ func Open(dir string, opts *Options) (*Store, error) {
 
 // New returns the courier's store in a shared database, which the caller closes
 // after it. A second open one in the same database is courier.ErrLocked, and no
-// database is courier.ErrInvalid. Other errors: those of Open, and
+// database is courier.ErrOptions. Other errors: those of Open, and
 // courier.ErrPoisoned and ErrClosed of db.
-func New(db *DB, opts *Options) (*Store, error) {
+func New(database *pebbledb.DB, opts *Options) (*Store, error) {
+	db := (*kv.DB)(database)
 	var o Options
 	if opts != nil {
 		o = *opts
@@ -112,7 +91,7 @@ func New(db *DB, opts *Options) (*Store, error) {
 	}
 	s := &Store{db: db, log: o.Logger}
 	if err := db.ClaimFrom(namespace, 1, schemaVersion, s.upgrade); err != nil {
-		return nil, sentinels.Translate(err)
+		return nil, err
 	}
 	if err := s.load(o.Recount); err != nil {
 		db.Release(namespace)
@@ -136,7 +115,7 @@ func (s *Store) Close() error {
 	if !s.own {
 		return nil
 	}
-	return sentinels.Translate(s.db.Close())
+	return s.db.Close()
 }
 
 func (s *Store) usable(ctx context.Context) error {
@@ -185,7 +164,7 @@ func (s *Store) seq(id courier.ID) (seq uint64, found bool, err error) {
 		seq, err = decodeSeq(v)
 		return err
 	})
-	return seq, found, sentinels.Translate(err)
+	return seq, found, err
 }
 
 var lists = [...]courier.State{courier.Pending, courier.Acknowledged, courier.Dead}
@@ -199,7 +178,7 @@ func (s *Store) find(seq uint64) (r courier.Receipt, found bool, err error) {
 			return err
 		})
 		if found || err != nil {
-			return r, found, sentinels.Translate(err)
+			return r, found, err
 		}
 	}
 	for _, state := range lists {
@@ -207,7 +186,7 @@ func (s *Store) find(seq uint64) (r courier.Receipt, found bool, err error) {
 			return fmt.Errorf("%w: record %d was kept aside", courier.ErrCorrupt, seq)
 		})
 		if err != nil {
-			return r, false, sentinels.Translate(err)
+			return r, false, err
 		}
 	}
 	return r, false, nil
@@ -244,7 +223,7 @@ func (s *Store) List(ctx context.Context, state courier.State, from uint64) iter
 				}
 			}
 			if err != nil {
-				yield(courier.Receipt{}, sentinels.Translate(err))
+				yield(courier.Receipt{}, err)
 				return
 			}
 			if seek {
@@ -268,7 +247,7 @@ func (s *Store) Count(ctx context.Context) (courier.Counts, error) {
 	}
 	var m meta
 	_, err := s.db.Get(metaKey, m.decode)
-	return m.counts, sentinels.Translate(err)
+	return m.counts, err
 }
 
 // Note implements [courier.Notebook].
@@ -278,13 +257,13 @@ func (s *Store) Note(ctx context.Context) (note []byte, last uint64, err error) 
 	}
 	var m meta
 	if _, err := s.db.Get(metaKey, m.decode); err != nil {
-		return nil, 0, sentinels.Translate(err)
+		return nil, 0, err
 	}
 	_, err = s.db.Get(noteKey, func(v []byte) error {
 		note = bytes.Clone(v)
 		return nil
 	})
-	return note, m.last, sentinels.Translate(err)
+	return note, m.last, err
 }
 
 // SetNote implements [courier.Notebook].
@@ -306,7 +285,7 @@ func (s *Store) Needs(ctx context.Context, h courier.Hash) (bool, error) {
 	}
 	key := bundleKey(h)
 	for _, err := range s.db.Scan(key, after(key)) {
-		return err == nil, sentinels.Translate(err)
+		return err == nil, err
 	}
 	return false, nil
 }

@@ -57,7 +57,7 @@ func (s *Store) do(ctx context.Context, w *write) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	return sentinels.Translate(s.writes.Do(ctx, w))
+	return s.writes.Do(ctx, w)
 }
 
 // run makes one batch of the writes that have gathered and commits it.
@@ -91,7 +91,7 @@ func (s *Store) run(writes []*write) {
 		return
 	}
 	st.batch.Set(metaKey, st.meta.encode(), nil)
-	if err := sentinels.Translate(s.db.Commit(st.batch)); err != nil {
+	if err := s.db.Commit(st.batch); err != nil {
 		fail(writes, err)
 		return
 	}

@@ -38,8 +38,8 @@ var (
 )
 
 // New returns the store in a database that the caller closes. opts may be nil.
-// Possible errors: courier.ErrInvalid (db is nil), [ErrMigrate], [ErrUnsafe],
-// courier.ErrVersion, courier.ErrClosed, that of ctx, and the driver's.
+// Possible errors: courier.ErrOptions (db is nil), [ErrMigrate], [ErrUnsafe],
+// courier.ErrSchema, courier.ErrClosed, that of ctx, and the driver's.
 func New(ctx context.Context, db *sql.DB, opts *Options) (*Store, error) {
 	var o Options
 	if opts != nil {

@@ -3,11 +3,11 @@ package couriersql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/computemarket/computemarket/courier"
+	"github.com/computemarket/computemarket/internal/fault"
 	"github.com/computemarket/computemarket/internal/sqldb"
 )
 
@@ -46,40 +46,26 @@ var schema = sqldb.Schema{Component: "courier", Steps: [][]string{{
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
-var ErrMigrate = errors.New("couriersql: the tables are missing or older; call Migrate")
+var ErrMigrate = fault.Migrate
 
 // ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
 // receipts that were acknowledged. Turn it on, or say Options.UnsafeServer.
-var ErrUnsafe = errors.New("couriersql: the server may lose what was acknowledged")
+var ErrUnsafe = fault.Unsafe
 
 // Migrate creates the tables, or brings them to the version of this release.
-// Many nodes may call it at once. Possible errors: courier.ErrInvalid (db is
-// nil), courier.ErrVersion (a newer release made the tables), that of ctx, and
+// Many nodes may call it at once. Possible errors: courier.ErrOptions (db is
+// nil), courier.ErrSchema (a newer release made the tables), that of ctx, and
 // the driver's.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	return translate(ctx, schema.Migrate(ctx, db))
 }
 
-// translate maps native errors to the sentinels of courier.
+// translate is sqldb.Translate, but for a time that the server cannot hold.
 func translate(ctx context.Context, err error) error {
-	err = sqldb.Translate(ctx, err)
-	for _, m := range [...]struct{ native, sentinel error }{
-		{sqldb.ErrUnknown, courier.ErrUnknown},
-		{sqldb.ErrClosed, courier.ErrClosed},
-		{sqldb.ErrNewer, courier.ErrVersion},
-		{sqldb.ErrMigrate, ErrMigrate},
-		{sqldb.ErrOptions, courier.ErrInvalid},
-		{sqldb.ErrUnsafe, ErrUnsafe},
-		{sqldb.ErrCorrupt, courier.ErrCorrupt},
-	} {
-		if errors.Is(err, m.native) && !errors.Is(err, m.sentinel) {
-			return fmt.Errorf("%w: %w", m.sentinel, err)
-		}
-	}
 	if sqldb.State(err) == datetimeOverflow {
 		return fmt.Errorf("%w: a time before 4714 BC: %w", courier.ErrInvalid, err)
 	}
-	return err
+	return sqldb.Translate(ctx, err)
 }
 
 // SQLSTATEs.

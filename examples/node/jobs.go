@@ -69,7 +69,10 @@ func (m *market) submit(ctx context.Context, j job, contents []content) (*job, e
 	m.jobs[j.ID] = &j
 	m.leases[j.ID] = d.Lease
 	for _, bid := range j.bids() {
-		if _, err := m.book.Submit(bid, time.Now()); err != nil {
+		switch _, err := m.book.Submit(bid, time.Now()); {
+		case errors.Is(err, match.ErrExpired): // while it was written down
+			m.ends[bid.ID] = ending{failure: "expired"}
+		case err != nil:
 			m.ends[bid.ID] = ending{failure: sentence(err)}
 		}
 	}

@@ -225,7 +225,7 @@ func (m *market) cancel(id string) (units uint64, err error) {
 		n, err := m.book.Cancel(b.ID)
 		if err == nil {
 			units += n
-		} else if !errors.Is(err, match.ErrUnknown) {
+		} else if !errors.Is(err, match.ErrNotFound) {
 			return units, err
 		}
 	}

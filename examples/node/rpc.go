@@ -139,7 +139,7 @@ var codes = []struct {
 		admission.ErrDemand, workload.ErrSlice, workload.ErrKind, workload.ErrHash, courier.ErrInvalid,
 		courier.ErrMismatch, priceboard.ErrNoBands, errNoPeer,
 	}},
-	{codeNotFound, []error{errUnknown, match.ErrUnknown, settlement.ErrNotArchived, courier.ErrNotFound}},
+	{codeNotFound, []error{errUnknown, match.ErrNotFound, settlement.ErrNotArchived, courier.ErrNotFound}},
 	{codeMode, []error{settlement.ErrMode}},
 	{codeFunds, []error{settlement.ErrInsufficient, settlement.ErrOverflow}},
 	{codePeer, []error{courier.ErrPeerDown}},

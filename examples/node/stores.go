@@ -16,6 +16,7 @@ import (
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/receipt/receiptsql"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementsql"
 )
@@ -41,7 +42,7 @@ const pebbleName = "db"
 // openPebble opens the database that all stores share, so that they share its
 // fsyncs too.
 func (n *node) openPebble(_ context.Context, metrics receipt.Metrics) error {
-	db, err := settlementpebble.OpenDB(filepath.Join(n.dir, pebbleName), &settlementpebble.DBOptions{Logger: n.log})
+	db, err := pebbledb.Open(filepath.Join(n.dir, pebbleName), &pebbledb.Options{Logger: n.log})
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (n *node) openPebble(_ context.Context, metrics receipt.Metrics) error {
 	if err != nil {
 		return err
 	}
-	state, err := settlementpebble.NewStore(db)
+	state, err := settlementpebble.NewStore(db, nil)
 	if err != nil {
 		return err
 	}

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 // ErrLocked reports a file that somebody has claimed, perhaps this process.
-var ErrLocked = errors.New("the lock is held by another")
+var ErrLocked = fault.Locked
 
 // ErrReadOnly reports that there is no such file and that none can be made here,
 // neither by this process nor, as far as it can see, by another.

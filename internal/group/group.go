@@ -6,18 +6,18 @@ package group
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/computemarket/computemarket/internal/callback"
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 // ErrFailed: the run that a request was part of panicked or called
-// runtime.Goexit. Nobody can tell how far it came. The error that wraps this one
+// runtime.Goexit. Nobody can tell how far it came, and so it is fault.Unknown. The error that wraps this one
 // also wraps that of [callback.Run], which names the panic.
-var ErrFailed = errors.New("the call did not end")
+var ErrFailed = fmt.Errorf("%w: the call did not end", fault.Unknown)
 
 // A Group runs requests of type T one group at a time. Create it with [New].
 type Group[T any] struct {

@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/computemarket/computemarket/internal/group"
 )
 
 // Batch returns an empty batch for [DB.Commit].
@@ -110,7 +108,7 @@ func (db *DB) get(b, key []byte) (value []byte, found bool, err error) {
 // Claim takes a namespace for one store, which alone may write there until it
 // calls Release, and checks the schema version that is recorded under the key
 // {namespace, 0}, or records it. Possible errors: [ErrLocked] when another store
-// of this process has the namespace, [ErrVersion] when the data has another
+// of this process has the namespace, [ErrSchema] when the data has another
 // version, [ErrOptions] when db is nil, and those of [DB.Get].
 func (db *DB) Claim(namespace byte, version uint16) error {
 	return db.ClaimFrom(namespace, version, version, nil)
@@ -147,7 +145,7 @@ func (db *DB) ensureVersion(namespace byte, oldest, version uint16, upgrade func
 	case err != nil || found && is == version:
 		return err
 	case found && (is < oldest || is > version):
-		return fmt.Errorf("%w %d of namespace %q, this release knows %d to %d", ErrVersion, is, namespace, oldest, version)
+		return fmt.Errorf("%w %d of namespace %q, this release knows %d to %d", ErrSchema, is, namespace, oldest, version)
 	}
 	b := db.Batch()
 	if found {
@@ -178,29 +176,4 @@ func (db *DB) Shared(name string, fresh func() any) any {
 		v, _ = db.shared.LoadOrStore(name, fresh())
 	}
 	return v
-}
-
-// Sentinels names this package's errors in the words of a store.
-type Sentinels struct{ Poisoned, Closed, Corrupt, Locked, Version, Options, Unknown error }
-
-// Translate wraps err in the store's sentinel, if it is one of this package's,
-// or group.ErrFailed, after which nobody knows what was written: Unknown.
-func (s *Sentinels) Translate(err error) error {
-	if err == nil {
-		return nil
-	}
-	for _, pair := range [...][2]error{
-		{ErrPoisoned, s.Poisoned},
-		{ErrClosed, s.Closed},
-		{ErrLocked, s.Locked},
-		{ErrVersion, s.Version},
-		{ErrCorrupt, s.Corrupt},
-		{ErrOptions, s.Options},
-		{group.ErrFailed, s.Unknown},
-	} {
-		if pair[1] != nil && errors.Is(err, pair[0]) {
-			return fmt.Errorf("%w: %w", pair[1], err)
-		}
-	}
-	return err
 }

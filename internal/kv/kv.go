@@ -25,21 +25,23 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 var (
 	// ErrPoisoned: a write failed, so what is in memory may not be on disk.
-	ErrPoisoned = errors.New("kv: a write failed; open the store again")
+	ErrPoisoned = fault.Poisoned
 	// ErrClosed: the database has been closed.
-	ErrClosed = errors.New("kv: closed")
+	ErrClosed = fault.Closed
 	// ErrCorrupt: what is on disk fails its checksum.
-	ErrCorrupt = errors.New("kv: stored data is damaged")
+	ErrCorrupt = fault.Corrupt
 	// ErrLocked: another process, or this one, has the directory open.
-	ErrLocked = errors.New("kv: the directory is in use")
-	// ErrVersion: a newer release wrote this data.
-	ErrVersion = errors.New("kv: unknown schema version")
+	ErrLocked = fault.Locked
+	// ErrSchema: a newer release wrote this data.
+	ErrSchema = fault.Schema
 	// ErrOptions: an option makes no sense, or something that is needed is nil.
-	ErrOptions = errors.New("kv: invalid option")
+	ErrOptions = fault.Options
 )
 
 // Options of [Open]. The zero value and nil are ready to use.

@@ -62,7 +62,7 @@ func TestClaim(t *testing.T) {
 	}
 	db.Release('x')
 	for range 2 { // a refused claim holds nothing
-		if err := db.Claim('x', 2); !errors.Is(err, kv.ErrVersion) {
+		if err := db.Claim('x', 2); !errors.Is(err, kv.ErrSchema) {
 			t.Errorf("another version: %v, want ErrVersion", err)
 		}
 	}
@@ -93,8 +93,8 @@ func TestClaimFrom(t *testing.T) {
 		{1, 1, nil, ""},
 		{1, 3, nil, "1"}, // once
 		{1, 3, nil, "1"},
-		{1, 2, kv.ErrVersion, "1"},
-		{4, 5, kv.ErrVersion, "1"},
+		{1, 2, kv.ErrSchema, "1"},
+		{4, 5, kv.ErrSchema, "1"},
 		{3, 4, nil, "13"},
 	} {
 		if err := db.ClaimFrom('x', c.oldest, c.version, upgrade); !errors.Is(err, c.want) || value() != c.value {

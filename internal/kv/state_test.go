@@ -11,11 +11,12 @@ import (
 
 	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 )
 
 func putState(ctx context.Context, db *kv.DB) error {
-	s, err := settlementpebble.NewStore(db)
+	s, err := settlementpebble.NewStore((*pebbledb.DB)(db), nil)
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func putState(ctx context.Context, db *kv.DB) error {
 }
 
 func lookAtState(ctx context.Context, db *kv.DB, _ *slog.Logger, see *sight) error {
-	s, err := settlementpebble.NewStore(db)
+	s, err := settlementpebble.NewStore((*pebbledb.DB)(db), nil)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func TestCloseWithinFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := settlementpebble.NewStore(db)
+	s, err := settlementpebble.NewStore((*pebbledb.DB)(db), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

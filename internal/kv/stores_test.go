@@ -21,6 +21,7 @@ import (
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/receipt/receipttest"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 )
 
@@ -65,7 +66,7 @@ var keepers = []kept{
 }
 
 func putReceipts(ctx context.Context, db *kv.DB) error {
-	s, err := receiptpebble.New(db, nil)
+	s, err := receiptpebble.New((*pebbledb.DB)(db), nil)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func putReceipts(ctx context.Context, db *kv.DB) error {
 
 func lookAtReceipts(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight) error {
 	var found receipttest.Counter
-	s, err := receiptpebble.New(db, &receiptpebble.Options{Logger: log, Metrics: &found})
+	s, err := receiptpebble.New((*pebbledb.DB)(db), &receiptpebble.Options{Logger: log, Metrics: &found})
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func lookAtReceipts(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight
 }
 
 func putTransfers(ctx context.Context, db *kv.DB) error {
-	l, err := settlementpebble.NewLedger(db, nil)
+	l, err := settlementpebble.NewLedger((*pebbledb.DB)(db), nil)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func putTransfers(ctx context.Context, db *kv.DB) error {
 }
 
 func lookAtLedger(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight) error {
-	l, err := settlementpebble.NewLedger(db, &settlementpebble.LedgerOptions{Logger: log})
+	l, err := settlementpebble.NewLedger((*pebbledb.DB)(db), &settlementpebble.LedgerOptions{Logger: log})
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func lookAtLedger(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight) 
 }
 
 func lookAtBundles(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight) error {
-	s, err := courierpebble.New(db, &courierpebble.Options{Logger: log})
+	s, err := courierpebble.New((*pebbledb.DB)(db), &courierpebble.Options{Logger: log})
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func lookAtBundles(ctx context.Context, db *kv.DB, log *slog.Logger, see *sight)
 }
 
 func putBundles(ctx context.Context, db *kv.DB) error {
-	s, err := courierpebble.New(db, nil)
+	s, err := courierpebble.New((*pebbledb.DB)(db), nil)
 	if err != nil {
 		return err
 	}

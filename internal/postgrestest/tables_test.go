@@ -38,7 +38,7 @@ var components = []component{
 	{"courier", couriersql.Migrate, func(ctx context.Context, db *sql.DB) error {
 		_, err := couriersql.New(ctx, db, nil)
 		return err
-	}, couriersql.ErrMigrate, courier.ErrVersion},
+	}, couriersql.ErrMigrate, courier.ErrSchema},
 }
 
 func TestTablesMissingOlderNewer(t *testing.T) {

@@ -7,26 +7,28 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/computemarket/computemarket/internal/fault"
 )
 
 var (
 	// ErrUnknown: a commit was sent, and no answer came that settles it.
-	ErrUnknown = errors.New("sql: the outcome of the commit is unknown")
+	ErrUnknown = fault.Unknown
 	// ErrClosed: the sql.DB has been closed.
-	ErrClosed = errors.New("sql: closed")
-	// ErrNewer: a newer release made the tables.
-	ErrNewer = errors.New("sql: the tables are of a newer release")
+	ErrClosed = fault.Closed
+	// ErrSchema: a newer release made the tables.
+	ErrSchema = fault.Schema
 	// ErrMigrate: the tables are missing, or older than this release.
-	ErrMigrate = errors.New("sql: the tables are missing or of an older release; call Migrate")
+	ErrMigrate = fault.Migrate
 	// ErrAgain: returned by the function given to [Run], to roll back and begin
 	// again.
 	ErrAgain = errors.New("sql: busy")
 	// ErrCorrupt: a row holds what no release of this library writes.
-	ErrCorrupt = errors.New("sql: a row is damaged")
+	ErrCorrupt = fault.Corrupt
 	// ErrOptions: there is no sql.DB.
-	ErrOptions = errors.New("sql: the *sql.DB is nil")
+	ErrOptions = fault.Options
 	// ErrUnsafe: the server is set up to lose what it has acknowledged.
-	ErrUnsafe = errors.New("sql: the server does not keep what it acknowledges")
+	ErrUnsafe = fault.Unsafe
 )
 
 // State returns the SQLSTATE of an error that a server sent, and "" for others.

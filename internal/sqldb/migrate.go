@@ -15,7 +15,7 @@ type Schema struct {
 }
 
 // Migrate brings the tables to the newest version. It may be called by many
-// nodes at once. Possible errors: ErrOptions, ErrNewer, ErrCorrupt, and those of
+// nodes at once. Possible errors: ErrOptions, ErrSchema, ErrCorrupt, and those of
 // Run.
 func (s Schema) Migrate(ctx context.Context, db *sql.DB) error {
 	if db == nil {
@@ -84,11 +84,11 @@ func (s Schema) unfit(version int) error {
 	case version < len(s.Steps):
 		return fmt.Errorf("%w: %s has version %d, this release needs %d", ErrMigrate, s.Component, version, len(s.Steps))
 	}
-	return fmt.Errorf("%w: %s has version %d, this release knows %d", ErrNewer, s.Component, version, len(s.Steps))
+	return fmt.Errorf("%w: %s has version %d, this release knows %d", ErrSchema, s.Component, version, len(s.Steps))
 }
 
 // Check returns nil when the tables have the version of this release, and else
-// ErrOptions, ErrNewer, ErrMigrate, ErrCorrupt or the error of Read.
+// ErrOptions, ErrSchema, ErrMigrate, ErrCorrupt or the error of Read.
 func (s Schema) Check(ctx context.Context, db *sql.DB) error {
 	if db == nil {
 		return ErrOptions

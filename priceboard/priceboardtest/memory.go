@@ -77,7 +77,7 @@ func (h *handle) Load(ctx context.Context) (priceboard.Snapshot, error) {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
 	if h.m.owner == h {
-		return priceboard.Snapshot{}, priceboard.ErrInUse
+		return priceboard.Snapshot{}, priceboard.ErrLocked
 	}
 	if err := h.claim(ctx); err != nil {
 		return priceboard.Snapshot{}, err
@@ -136,7 +136,7 @@ func (h *handle) claim(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case h.m.owner != nil && h.m.owner != h:
-		return priceboard.ErrInUse
+		return priceboard.ErrLocked
 	}
 	h.m.owner = h
 	return nil

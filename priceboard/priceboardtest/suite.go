@@ -218,20 +218,20 @@ func checkClaim(ctx context.Context, p Place) error {
 	if _, err := a.Load(ctx); err != nil {
 		return fmt.Errorf("Load: %w", err)
 	}
-	if _, err := b.Load(ctx); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Load beside another board", err, priceboard.ErrInUse)
+	if _, err := b.Load(ctx); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Load beside another board", err, priceboard.ErrLocked)
 	}
-	if err := b.Save(ctx, second); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Save beside another board", err, priceboard.ErrInUse)
+	if err := b.Save(ctx, second); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Save beside another board", err, priceboard.ErrLocked)
 	}
-	if _, err := a.Load(ctx); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("a second Load on one handle", err, priceboard.ErrInUse)
+	if _, err := a.Load(ctx); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("a second Load on one handle", err, priceboard.ErrLocked)
 	}
 	if err := b.Close(); err != nil { // it has no claim to release
 		return fmt.Errorf("Close: %w", err)
 	}
-	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Load after a refused handle was closed", err, priceboard.ErrInUse)
+	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Load after a refused handle was closed", err, priceboard.ErrLocked)
 	}
 	if err := a.Close(); err != nil {
 		return fmt.Errorf("Close: %w", err)
@@ -245,11 +245,11 @@ func checkSaveClaims(ctx context.Context, p Place) error {
 	if err := h.Save(ctx, first); err != nil {
 		return fmt.Errorf("Save: %w", err)
 	}
-	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Load beside a board that saves", err, priceboard.ErrInUse)
+	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Load beside a board that saves", err, priceboard.ErrLocked)
 	}
-	if _, err := h.Load(ctx); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Load after Save on one handle", err, priceboard.ErrInUse)
+	if _, err := h.Load(ctx); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Load after Save on one handle", err, priceboard.ErrLocked)
 	}
 	return nil
 }
@@ -355,8 +355,8 @@ func checkDamage(ctx context.Context, p Place) error {
 	if s, err := h.Load(ctx); !errors.Is(err, priceboard.ErrCorrupt) {
 		return fmt.Errorf("Load of damage: %+v, error %v, want %v", s, err, priceboard.ErrCorrupt)
 	}
-	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrInUse) {
-		return wants("Load beside the board that met the damage", err, priceboard.ErrInUse)
+	if _, err := load(ctx, p); !errors.Is(err, priceboard.ErrLocked) {
+		return wants("Load beside the board that met the damage", err, priceboard.ErrLocked)
 	}
 	if err := h.Close(); err != nil {
 		return fmt.Errorf("Close: %w", err)

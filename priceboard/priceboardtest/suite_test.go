@@ -158,7 +158,7 @@ func TestBrokenStores(t *testing.T) {
 			var first priceboard.Snapshot
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				s, err := in.Load(ctx)
-				if errors.Is(err, priceboard.ErrInUse) && first.Window > 0 {
+				if errors.Is(err, priceboard.ErrLocked) && first.Window > 0 {
 					return clone(first), nil
 				}
 				first = clone(s)
@@ -270,7 +270,7 @@ func TestMoreBrokenStores(t *testing.T) {
 			called := false
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				if called {
-					return priceboard.Snapshot{}, priceboard.ErrInUse
+					return priceboard.Snapshot{}, priceboard.ErrLocked
 				}
 				called = true
 				return in.Load(ctx)
@@ -303,7 +303,7 @@ func TestMoreBrokenStores(t *testing.T) {
 		{"save claims the place", "and Load loads once more", func() *broken {
 			return &broken{load: func(ctx context.Context, in priceboard.Store) (priceboard.Snapshot, error) {
 				s, err := in.Load(ctx)
-				if h := in.(*handle); h.m.owner == h && errors.Is(err, priceboard.ErrInUse) {
+				if h := in.(*handle); h.m.owner == h && errors.Is(err, priceboard.ErrLocked) {
 					return clone(*h.m.saved), nil
 				}
 				return s, err

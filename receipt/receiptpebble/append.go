@@ -41,7 +41,7 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 	}
 	r := &request{receipts: receipts, statuses: make([]receipt.Status, len(receipts))}
 	if err := s.appends.Do(ctx, r); err != nil {
-		return nil, sentinels.Translate(err)
+		return nil, err
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -84,7 +84,7 @@ func (s *Store) commitGroup(reqs []*request) error {
 	s.write(b)
 	b.Set(markKey, encodeMark(next-1), nil)
 	if err := s.db.Commit(b); err != nil {
-		return sentinels.Translate(err)
+		return err
 	}
 	s.next = next
 	for _, e := range s.entries {

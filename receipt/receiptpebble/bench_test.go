@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 var stored = flag.Int("stored", 5_000_000, "receipts that the benchmarks find stored")
@@ -34,8 +36,8 @@ func mustAppend(b *testing.B, s *receiptpebble.Store, rs []receipt.Receipt) {
 }
 
 // floor writes one random key of 32 bytes and 100 bytes for each receipt.
-func floor(b *testing.B, db *receiptpebble.DB, rng *rand.Rand) {
-	batch := db.Batch()
+func floor(b *testing.B, db *pebbledb.DB, rng *rand.Rand) {
+	batch := dbtest.Inside(db).Batch()
 	var key [32]byte
 	var value [100]byte
 	for range batchSize {
@@ -44,7 +46,7 @@ func floor(b *testing.B, db *receiptpebble.DB, rng *rand.Rand) {
 		}
 		batch.Set(key[:], value[:], nil)
 	}
-	if err := db.Commit(batch); err != nil {
+	if err := dbtest.Inside(db).Commit(batch); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -58,7 +60,7 @@ func BenchmarkAppendBatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	db, err := receiptpebble.OpenDB(b.TempDir(), nil)
+	db, err := pebbledb.Open(b.TempDir(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (s *Store) scan(ctx context.Context, space byte) iter.Seq2[kv.Pair, error] 
 			if err == nil {
 				err = s.going(ctx)
 			}
-			if !yield(p, sentinels.Translate(err)) || err != nil {
+			if !yield(p, err) || err != nil {
 				return
 			}
 		}

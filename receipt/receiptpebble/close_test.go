@@ -7,19 +7,22 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // Whatever is closed from within an iteration, the next step is ErrClosed.
 func TestCloseWithinAfter(t *testing.T) {
 	ctx := t.Context()
-	for what, closing := range map[string]func(*receiptpebble.DB, *receiptpebble.Store) error{
-		"database": func(db *receiptpebble.DB, _ *receiptpebble.Store) error { return db.Close() },
-		"store":    func(_ *receiptpebble.DB, s *receiptpebble.Store) error { return s.Close() },
+	for what, closing := range map[string]func(*pebbledb.DB, *receiptpebble.Store) error{
+		"database": func(db *pebbledb.DB, _ *receiptpebble.Store) error { return db.Close() },
+		"store":    func(_ *pebbledb.DB, s *receiptpebble.Store) error { return s.Close() },
 	} {
 		for damaged := range 2 {
-			db, err := receiptpebble.OpenDB("db", &receiptpebble.DBOptions{FS: vfs.NewMem()})
+			db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,9 +34,9 @@ func TestCloseWithinAfter(t *testing.T) {
 				t.Fatal(err)
 			}
 			if damaged == 1 { // the next step would move it aside
-				b := db.Batch()
+				b := dbtest.Inside(db).Batch()
 				b.Set(logKey(2), []byte("damaged"), nil)
-				if err := db.Commit(b); err != nil {
+				if err := dbtest.Inside(db).Commit(b); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -126,10 +129,10 @@ func TestWithoutWhatIsNeeded(t *testing.T) {
 	if _, err := receiptpebble.New(nil, nil); !errors.Is(err, receipt.ErrOptions) {
 		t.Errorf("New without a database: %v, want ErrOptions", err)
 	}
-	if _, err := receiptpebble.New(new(receiptpebble.DB), nil); !errors.Is(err, receipt.ErrOptions) {
+	if _, err := receiptpebble.New(new(pebbledb.DB), nil); !errors.Is(err, receipt.ErrOptions) {
 		t.Errorf("New on a zero database: %v, want ErrOptions", err)
 	}
-	if _, err := receiptpebble.OpenDB(t.TempDir(), &receiptpebble.DBOptions{CacheBytes: -1}); !errors.Is(err, receipt.ErrOptions) {
+	if _, err := dbtest.Open(t.TempDir(), &kv.Options{CacheBytes: -1}); !errors.Is(err, receipt.ErrOptions) {
 		t.Errorf("OpenDB with a negative cache: %v, want ErrOptions", err)
 	}
 	var s receiptpebble.Store

@@ -12,16 +12,19 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/receipt/receipttest"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // damageable is a store and the way into what it has written.
 type damageable struct {
 	*receiptpebble.Store
 	receipttest.Counter
-	db *receiptpebble.DB
+	db *pebbledb.DB
 }
 
 var _ receipttest.Damageable = (*damageable)(nil)
@@ -29,7 +32,7 @@ var _ receipttest.Damageable = (*damageable)(nil)
 func openDamageable(disk vfs.FS, dir string, later bool) (*damageable, error) {
 	d := new(damageable)
 	var err error
-	d.db, err = receiptpebble.OpenDB(dir, &receiptpebble.DBOptions{FS: disk, MemTableBytes: 1 << 20})
+	d.db, err = dbtest.Open(dir, &kv.Options{FS: disk, MemTableBytes: 1 << 20})
 	if err != nil {
 		return nil, err
 	}
@@ -46,33 +49,33 @@ func (d *damageable) Corrupt() int { return d.N() }
 
 // damages change what is stored of a record with the number and the key so that
 // nothing is left of it.
-var damages = map[string]func(db *receiptpebble.DB, b *pebble.Batch, seq uint64, index []byte) error{
+var damages = map[string]func(db *pebbledb.DB, b *pebble.Batch, seq uint64, index []byte) error{
 	"a bit of the price":     flipIn(40),
 	"a bit of the dry run":   flipIn(8),
 	"a bit of the checksum":  flipIn(-1),
 	"a bit of a name's size": flipIn(56*8 + 8),
-	"cut short": func(db *receiptpebble.DB, b *pebble.Batch, seq uint64, _ []byte) error {
+	"cut short": func(db *pebbledb.DB, b *pebble.Batch, seq uint64, _ []byte) error {
 		return change(db, b, logKey(seq), func(v []byte) []byte { return v[:len(v)-1] })
 	},
-	"emptied": func(_ *receiptpebble.DB, b *pebble.Batch, seq uint64, _ []byte) error {
+	"emptied": func(_ *pebbledb.DB, b *pebble.Batch, seq uint64, _ []byte) error {
 		return b.Set(logKey(seq), nil, nil)
 	},
-	"lost": func(_ *receiptpebble.DB, b *pebble.Batch, seq uint64, _ []byte) error {
+	"lost": func(_ *pebbledb.DB, b *pebble.Batch, seq uint64, _ []byte) error {
 		return b.Delete(logKey(seq), nil)
 	},
-	"lost, and the index leads to another's": func(_ *receiptpebble.DB, b *pebble.Batch, seq uint64, index []byte) error {
+	"lost, and the index leads to another's": func(_ *pebbledb.DB, b *pebble.Batch, seq uint64, index []byte) error {
 		return errors.Join(b.Delete(logKey(seq), nil), b.Set(index, binary.BigEndian.AppendUint64(nil, 1), nil))
 	},
-	"lost, and the index leads nowhere": func(_ *receiptpebble.DB, b *pebble.Batch, seq uint64, index []byte) error {
+	"lost, and the index leads nowhere": func(_ *pebbledb.DB, b *pebble.Batch, seq uint64, index []byte) error {
 		return errors.Join(b.Delete(logKey(seq), nil), b.Set(index, binary.BigEndian.AppendUint64(nil, 1<<63), nil))
 	},
-	"lost, and the index cut short": func(_ *receiptpebble.DB, b *pebble.Batch, seq uint64, index []byte) error {
+	"lost, and the index cut short": func(_ *pebbledb.DB, b *pebble.Batch, seq uint64, index []byte) error {
 		return errors.Join(b.Delete(logKey(seq), nil), b.Set(index, []byte{1}, nil))
 	},
 }
 
-func flipIn(bit int) func(*receiptpebble.DB, *pebble.Batch, uint64, []byte) error {
-	return func(db *receiptpebble.DB, b *pebble.Batch, seq uint64, _ []byte) error {
+func flipIn(bit int) func(*pebbledb.DB, *pebble.Batch, uint64, []byte) error {
+	return func(db *pebbledb.DB, b *pebble.Batch, seq uint64, _ []byte) error {
 		return change(db, b, logKey(seq), func(v []byte) []byte {
 			at := (bit + 8*len(v)) % (8 * len(v))
 			v[at/8] ^= 1 << (at % 8)
@@ -81,8 +84,8 @@ func flipIn(bit int) func(*receiptpebble.DB, *pebble.Batch, uint64, []byte) erro
 	}
 }
 
-func change(db *receiptpebble.DB, b *pebble.Batch, key []byte, to func([]byte) []byte) error {
-	found, err := db.Get(key, func(v []byte) error { return b.Set(key, to(slices.Clone(v)), nil) })
+func change(db *pebbledb.DB, b *pebble.Batch, key []byte, to func([]byte) []byte) error {
+	found, err := dbtest.Inside(db).Get(key, func(v []byte) error { return b.Set(key, to(slices.Clone(v)), nil) })
 	if !found {
 		return fmt.Errorf("no key %q: %w", key, err)
 	}
@@ -96,11 +99,11 @@ func (d *damageable) Damage(ctx context.Context, key receipt.Key, way string) er
 	if err != nil {
 		return err
 	}
-	b := d.db.Batch()
+	b := dbtest.Inside(d.db).Batch()
 	if err := damages[way](d.db, b, rec.Seq, append([]byte("rk"), key[:]...)); err != nil {
 		return err
 	}
-	return d.db.Commit(b)
+	return dbtest.Inside(d.db).Commit(b)
 }
 
 // Damage that comes while the store is open is met by whoever reads it, and is
@@ -205,9 +208,9 @@ func TestTwoRecordsOfOneReceipt(t *testing.T) {
 		if _, err := d.Append(ctx, []receipt.Receipt{c.first, batch(2, 0)[0]}); err != nil {
 			t.Fatal(err)
 		}
-		b := d.db.Batch()
+		b := dbtest.Inside(d.db).Batch()
 		b.Delete(append([]byte("rk"), real.Key[:]...), nil)
-		if err := errors.Join(d.db.Commit(b), d.Close()); err != nil {
+		if err := errors.Join(dbtest.Inside(d.db).Commit(b), d.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if d, err = openDamageable(disk, "db", true); err != nil {
@@ -267,12 +270,12 @@ func TestDamagedMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	for bit := range 8 * 12 {
-		b := d.db.Batch()
+		b := dbtest.Inside(d.db).Batch()
 		err := change(d.db, b, []byte("rn"), func(v []byte) []byte {
 			v[bit/8] ^= 1 << (bit % 8)
 			return v
 		})
-		if err := errors.Join(err, d.db.Commit(b), d.Close()); err != nil {
+		if err := errors.Join(err, dbtest.Inside(d.db).Commit(b), d.Close()); err != nil {
 			t.Fatal(err)
 		}
 		for open := range 2 {
@@ -305,7 +308,7 @@ func (c calling) Corrupt(int) { c.call() }
 // Nothing is locked while Metrics run.
 func TestMetricsMayCallTheStore(t *testing.T) {
 	ctx := t.Context()
-	db, err := receiptpebble.OpenDB("db", &receiptpebble.DBOptions{FS: vfs.NewMem()})
+	db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,10 +331,10 @@ func TestMetricsMayCallTheStore(t *testing.T) {
 	if _, err := s.Append(ctx, batch(1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	b := db.Batch()
+	b := dbtest.Inside(db).Batch()
 	b.Set(logKey(1), []byte("damaged"), nil)
 	b.Delete(append([]byte("rk"), batch(1, 1)[1].Key[:]...), nil)
-	if err := db.Commit(b); err != nil {
+	if err := dbtest.Inside(db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -367,11 +370,11 @@ func TestMalformedKeys(t *testing.T) {
 	if _, err := d.Append(ctx, []receipt.Receipt{r}); err != nil {
 		t.Fatal(err)
 	}
-	b := d.db.Batch()
+	b := dbtest.Inside(d.db).Batch()
 	for _, key := range []string{"rl\x01", "rl\xff\xff\xff\xff\xff\xff\xff\xff\xff", "rq", "rq\xff", "rk1"} {
 		b.Set([]byte(key), []byte("x"), nil)
 	}
-	if err := d.db.Commit(b); err != nil {
+	if err := dbtest.Inside(d.db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Store.Close(); err != nil {

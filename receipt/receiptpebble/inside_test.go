@@ -13,12 +13,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/internal/callback"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
-func openInside(t *testing.T) (*DB, *Store) {
+func openInside(t *testing.T) (*pebbledb.DB, *Store) {
 	t.Helper()
-	db, err := OpenDB("db", &DBOptions{FS: vfs.NewMem()})
+	db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +115,7 @@ func TestNothingIsMovedAfterClose(t *testing.T) {
 	if err := s.setAside(1, errors.New("damaged")); !errors.Is(err, receipt.ErrClosed) {
 		t.Errorf("%v, want ErrClosed", err)
 	}
-	if found, err := db.Get(appendNumbered(nil, spaceLog, 1), func([]byte) error { return nil }); !found || err != nil {
+	if found, err := dbtest.Inside(db).Get(appendNumbered(nil, spaceLog, 1), func([]byte) error { return nil }); !found || err != nil {
 		t.Errorf("the record is gone, %v", err)
 	}
 }

@@ -96,7 +96,7 @@ func (s *Store) mendEntry(rec *receipt.Record) (mended bool, aside uint64, err e
 		}
 	}
 	if err := s.db.Commit(b); err != nil {
-		return false, 0, sentinels.Translate(err)
+		return false, 0, err
 	}
 	return mended, aside, nil
 }
@@ -119,7 +119,7 @@ func (s *Store) meet(key *receipt.Key) error {
 	}
 	switch {
 	case err != nil:
-		return sentinels.Translate(err)
+		return err
 	case there && why != nil:
 		return s.setAside(seq, why)
 	case there && rec.Key == *key:
@@ -140,7 +140,7 @@ func (s *Store) named(key *receipt.Key) (seq uint64, found bool, err error) {
 		}
 		return nil
 	})
-	return seq, found, sentinels.Translate(err)
+	return seq, found, err
 }
 
 // blocked reports whether the index leads the key to what was kept aside.
@@ -154,7 +154,7 @@ func (s *Store) blocked(key *receipt.Key) (bool, error) {
 
 func (s *Store) has(space byte, seq uint64) (bool, error) {
 	found, err := s.db.Get(appendNumbered(nil, space, seq), func([]byte) error { return nil })
-	return found, sentinels.Translate(err)
+	return found, err
 }
 
 // setAside moves a damaged entry of the log out of the way.
@@ -178,7 +178,7 @@ func (s *Store) setAsideNow(seq uint64) (moved bool, err error) {
 		return false, err
 	}
 	if err := s.db.Commit(b); err != nil {
-		return false, sentinels.Translate(err)
+		return false, err
 	}
 	return true, nil
 }
@@ -190,7 +190,7 @@ func (s *Store) moveAside(b *pebble.Batch, seq uint64) (found bool, err error) {
 		return b.Set(appendNumbered(nil, spaceAside, seq), raw, nil)
 	})
 	if err != nil || !found {
-		return found, sentinels.Translate(err)
+		return found, err
 	}
 	return true, b.Delete(key, nil)
 }

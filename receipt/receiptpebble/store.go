@@ -5,7 +5,7 @@
 // opens a database of its own. Stores that settle together can share one, and
 // then share its fsyncs too:
 //
-//	db, err := receiptpebble.OpenDB("data", nil)
+//	db, err := pebbledb.Open("data", nil)
 //	receipts, err := receiptpebble.New(db, nil)
 //	ledger, err := settlementpebble.NewLedger(db, nil)
 //
@@ -29,33 +29,8 @@ import (
 	"github.com/computemarket/computemarket/internal/group"
 	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
-
-// DB is an open database that several stores share, each under a prefix of its
-// own. The DB types of receiptpebble, settlementpebble and courierpebble are
-// the same.
-type DB = kv.DB
-
-// DBOptions of [OpenDB].
-type DBOptions = kv.Options
-
-var sentinels = kv.Sentinels{
-	Poisoned: receipt.ErrPoisoned,
-	Closed:   receipt.ErrClosed,
-	Corrupt:  receipt.ErrCorrupt,
-	Locked:   receipt.ErrLocked,
-	Version:  receipt.ErrSchema,
-	Options:  receipt.ErrOptions,
-	Unknown:  receipt.ErrUnknown,
-}
-
-// OpenDB opens a database in dir for several stores; opts may be nil. The caller
-// closes it after the stores. Possible errors: receipt.ErrLocked,
-// receipt.ErrCorrupt, and those of the file system.
-func OpenDB(dir string, opts *DBOptions) (*DB, error) {
-	db, err := kv.Open(dir, opts)
-	return db, sentinels.Translate(err)
-}
 
 // Options of [Open] and [New]. The zero value and nil are ready to use.
 type Options struct {
@@ -68,8 +43,8 @@ type Options struct {
 	// longer than opening a small one, and appends are slower until it is done.
 	// Defaults to checking before Open returns.
 	CheckLater bool
-	// DB is passed on by Open. Defaults to the defaults of DBOptions.
-	DB *DBOptions
+	// DB is passed on by Open. Defaults to the defaults of pebbledb.Options.
+	DB *pebbledb.Options
 }
 
 // Store is a receipt.Store. It is safe for concurrent use. [Open] or [New] makes
@@ -102,11 +77,11 @@ var _ receipt.Store = (*Store)(nil)
 // receipt.ErrSchema, receipt.ErrOptions, and those of the file system. A damaged
 // receipt is no error: see [Store.Check].
 func Open(dir string, opts *Options) (*Store, error) {
-	var dbo *DBOptions
+	var dbo *pebbledb.Options
 	if opts != nil {
 		dbo = opts.DB
 	}
-	db, err := OpenDB(dir, dbo)
+	db, err := pebbledb.Open(dir, dbo)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +97,8 @@ func Open(dir string, opts *Options) (*Store, error) {
 // New opens the store in a database that the caller closes, after the store. A
 // second open store of receipts in it is receipt.ErrLocked, no database is
 // receipt.ErrOptions. Other errors as of [Open].
-func New(db *DB, opts *Options) (*Store, error) {
+func New(database *pebbledb.DB, opts *Options) (*Store, error) {
+	db := (*kv.DB)(database)
 	var o Options
 	if opts != nil {
 		o = *opts
@@ -136,7 +112,7 @@ func New(db *DB, opts *Options) (*Store, error) {
 	}
 	s.appends = group.New(maxGroup, (*request).weight, s.commit)
 	if err := db.Claim(namespace, schema); err != nil {
-		return nil, sentinels.Translate(err)
+		return nil, err
 	}
 	if err := s.load(o.CheckLater); err != nil {
 		db.Release(namespace)
@@ -154,7 +130,7 @@ func (s *Store) load(checkLater bool) error {
 	for _, space := range []byte{spaceLog, spaceAside} {
 		p, ok, err := s.db.Last(bounds(space))
 		if err != nil {
-			return sentinels.Translate(err)
+			return err
 		}
 		if ok {
 			last = max(last, seqOf(p.Key))
@@ -188,7 +164,7 @@ func (s *Store) mark() (last uint64, err error) {
 	if damaged != nil { // the next append writes it anew
 		s.tell(damage{mark: true}, "damaged mark", "err", damaged)
 	}
-	return last, sentinels.Translate(err)
+	return last, err
 }
 
 // Close closes the store, and the database if Open made it. It is idempotent.
@@ -204,7 +180,7 @@ func (s *Store) Close() error {
 	if !s.owned {
 		return nil
 	}
-	return sentinels.Translate(s.db.Close())
+	return s.db.Close()
 }
 
 // usable returns why the store may not be used.
@@ -215,7 +191,7 @@ func (s *Store) usable() error {
 	if s.closed.Load() {
 		return receipt.ErrClosed
 	}
-	return sentinels.Translate(s.db.Err())
+	return s.db.Err()
 }
 
 // Get implements receipt.Store.
@@ -249,12 +225,12 @@ func (s *Store) lookup(key *receipt.Key) (rec receipt.Record, found bool, err er
 			return nil
 		})
 		if err != nil || !found {
-			return receipt.Record{}, found, sentinels.Translate(err)
+			return receipt.Record{}, found, err
 		}
 		there, err := s.db.Get(appendNumbered(nil, spaceLog, rec.Seq), rec.UnmarshalBinary)
 		switch {
 		case err != nil:
-			return receipt.Record{}, true, sentinels.Translate(err)
+			return receipt.Record{}, true, err
 		case there && rec.Key == *key:
 			return rec, true, nil
 		case there || rec.Seq == last:
@@ -280,7 +256,7 @@ func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record,
 				err = s.going(ctx)
 			}
 			if err != nil {
-				yield(receipt.Record{}, sentinels.Translate(err))
+				yield(receipt.Record{}, err)
 				return
 			}
 			rec := receipt.Record{Seq: seqOf(p.Key)}

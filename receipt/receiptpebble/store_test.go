@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -35,9 +36,7 @@ func TestSuite(t *testing.T) {
 
 func openOn(disk vfs.FS) (*receiptpebble.Store, error) {
 	var found receipttest.Counter
-	s, err := receiptpebble.Open("db", &receiptpebble.Options{Metrics: &found, DB: &receiptpebble.DBOptions{
-		FS: disk, MemTableBytes: 32 << 10, CacheBytes: 1 << 20,
-	}})
+	s, err := receiptpebble.OpenOn("db", &kv.Options{FS: disk, MemTableBytes: 32 << 10, CacheBytes: 1 << 20}, &receiptpebble.Options{Metrics: &found})
 	if err == nil && found.N() > 0 { // a crash damages nothing, mended or not
 		return nil, errors.Join(fmt.Errorf("%d damaged records", found.N()), s.Close())
 	}
@@ -436,9 +435,12 @@ func TestLocked(t *testing.T) {
 
 func Example() {
 	ctx := context.Background()
-	store, err := receiptpebble.Open("db", &receiptpebble.Options{
-		DB: &receiptpebble.DBOptions{FS: vfs.NewMem()}, // leave it out to keep the log on disk
-	})
+	dir, err := os.MkdirTemp("", "receipts")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := receiptpebble.Open(dir, nil)
 	if err != nil {
 		panic(err)
 	}

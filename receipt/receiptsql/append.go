@@ -37,7 +37,7 @@ func (s *Store) Append(ctx context.Context, receipts []receipt.Receipt) ([]recei
 		err = cmp.Or(err, s.found(&done.damaged[i]))
 	}
 	if err != nil {
-		return nil, translate(ctx, err)
+		return nil, sqldb.Translate(ctx, err)
 	}
 	return done.statuses, receipt.Refusal(receipts, done.statuses)
 }

@@ -55,11 +55,11 @@ func New(ctx context.Context, db *sql.DB, opts *Options) (*Store, error) {
 		s.opts.Metrics = noMetrics{}
 	}
 	if err := schema.Check(ctx, db); err != nil {
-		return nil, translate(ctx, err)
+		return nil, sqldb.Translate(ctx, err)
 	}
 	if !s.opts.UnsafeServer {
 		if err := sqldb.CheckServer(ctx, db); err != nil {
-			return nil, translate(ctx, err)
+			return nil, sqldb.Translate(ctx, err)
 		}
 	}
 	return s, nil
@@ -73,7 +73,7 @@ func (noMetrics) Corrupt(int) {}
 func (s *Store) Get(ctx context.Context, key receipt.Key) (receipt.Record, error) {
 	rows, err := sqldb.Read(ctx, s.db, scanRow, underKey, key[:])
 	if err != nil {
-		return receipt.Record{}, translate(ctx, err)
+		return receipt.Record{}, sqldb.Translate(ctx, err)
 	}
 	if len(rows) == 0 {
 		return receipt.Record{}, receipt.ErrNotFound
@@ -102,7 +102,7 @@ func (s *Store) After(ctx context.Context, seq uint64) iter.Seq2[receipt.Record,
 					continue
 				}
 			}
-			if !yield(r.Record, translate(ctx, err)) || err != nil {
+			if !yield(r.Record, sqldb.Translate(ctx, err)) || err != nil {
 				return
 			}
 		}

@@ -3,11 +3,9 @@ package receiptsql
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 
+	"github.com/computemarket/computemarket/internal/fault"
 	"github.com/computemarket/computemarket/internal/sqldb"
-	"github.com/computemarket/computemarket/receipt"
 )
 
 var schema = sqldb.Schema{Component: "receipt", Steps: [][]string{{
@@ -34,35 +32,16 @@ var schema = sqldb.Schema{Component: "receipt", Steps: [][]string{{
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
-var ErrMigrate = errors.New("receiptsql: the tables are missing or older; call Migrate")
+var ErrMigrate = fault.Migrate
 
 // ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
 // receipts that were recorded. Turn it on, or say Options.UnsafeServer.
-var ErrUnsafe = errors.New("receiptsql: the server may lose what was recorded")
+var ErrUnsafe = fault.Unsafe
 
 // Migrate creates the tables, or brings them to the version of this release.
 // Many nodes may call it at once. Possible errors: receipt.ErrOptions (db is
 // nil), receipt.ErrSchema (a newer release made the tables), that of ctx, and
 // the driver's.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return translate(ctx, schema.Migrate(ctx, db))
-}
-
-// translate maps native errors to the sentinels of receipt.
-func translate(ctx context.Context, err error) error {
-	err = sqldb.Translate(ctx, err)
-	for _, m := range [...]struct{ native, sentinel error }{
-		{sqldb.ErrUnknown, receipt.ErrUnknown},
-		{sqldb.ErrClosed, receipt.ErrClosed},
-		{sqldb.ErrNewer, receipt.ErrSchema},
-		{sqldb.ErrMigrate, ErrMigrate},
-		{sqldb.ErrOptions, receipt.ErrOptions},
-		{sqldb.ErrUnsafe, ErrUnsafe},
-		{sqldb.ErrCorrupt, receipt.ErrCorrupt},
-	} {
-		if errors.Is(err, m.native) {
-			return fmt.Errorf("%w: %w", m.sentinel, err)
-		}
-	}
-	return err
+	return sqldb.Translate(ctx, schema.Migrate(ctx, db))
 }

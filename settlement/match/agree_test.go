@@ -334,7 +334,7 @@ func (w *world) pick() string {
 func (w *world) replace() {
 	id := w.pick()
 	r, err := w.book.Replace(id, 1+w.rng.Uint64N(12), 10+w.rng.Uint64N(6), w.Now())
-	if errors.Is(err, ErrUnknown) {
+	if errors.Is(err, ErrNotFound) {
 		return
 	}
 	if err != nil {

@@ -204,7 +204,7 @@ func (b *Book) submit(o *Order, name name, now time.Time) (seq uint64, err error
 // Units in flight are not recalled, since their work may be done: they become
 // final, or are given up when their match fails. Until then the id stays taken.
 //
-// Possible errors: [ErrUnknown]. A Book that is not from NewBook gives
+// Possible errors: [ErrNotFound]. A Book that is not from NewBook gives
 // [ErrOptions].
 func (b *Book) Cancel(id string) (units uint64, err error) {
 	if b.changed == nil {
@@ -220,12 +220,12 @@ func (b *Book) Cancel(id string) (units uint64, err error) {
 func (b *Book) cancel(name name, id string) (units uint64, err error) {
 	pos, ok := b.find(name, id)
 	if !ok {
-		return 0, ErrUnknown
+		return 0, ErrNotFound
 	}
 	slot := b.index.cells[pos].slot
 	p := &b.orders[slot]
 	if p.left == 0 {
-		return 0, ErrUnknown // only its last units in flight are left
+		return 0, ErrNotFound // only its last units in flight are left
 	}
 	units = open(p.left, p.held)
 	b.leave(slot)
@@ -247,7 +247,7 @@ func (b *Book) cancel(name name, id string) (units uint64, err error) {
 // what to give to [Resume]. Until it is kept, do not tell anyone that the order
 // was replaced; after a crash before that, it comes back as it was.
 //
-// Possible errors: [ErrUnknown], [ErrUnits], [ErrPrice]. After an error the
+// Possible errors: [ErrNotFound], [ErrUnits], [ErrPrice]. After an error the
 // order is as it was. A Book that is not from NewBook gives [ErrOptions].
 func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, error) {
 	if b.changed == nil {
@@ -257,7 +257,7 @@ func (b *Book) Replace(id string, units, price uint64, now time.Time) (Resting, 
 	defer b.mu.Unlock()
 	slot, ok := b.lookup(id)
 	if !ok {
-		return Resting{}, ErrUnknown
+		return Resting{}, ErrNotFound
 	}
 	p, c := &b.orders[slot], &b.cold[slot]
 	if err := validTerms(Side(c.side()+1), units, price); err != nil {

@@ -286,7 +286,7 @@ func TestCancelInFlight(t *testing.T) {
 			if units, err := b.Cancel("b"); units != 3 || err != nil {
 				t.Fatalf("cancelled %d, %v; want the 3 units not in flight", units, err)
 			}
-			if _, err := b.Cancel("b"); !errors.Is(err, ErrUnknown) {
+			if _, err := b.Cancel("b"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("second cancel: %v", err)
 			}
 			// The id stays taken, or the end of the match would hit a stranger.
@@ -323,7 +323,7 @@ func TestReplace(t *testing.T) {
 	if _, err := b.Replace("b2", 2, math.MaxUint64, epoch); !errors.Is(err, ErrPrice) {
 		t.Errorf("overflow: %v", err)
 	}
-	if _, err := b.Replace("b9", 1, 1, epoch); !errors.Is(err, ErrUnknown) {
+	if _, err := b.Replace("b9", 1, 1, epoch); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
 	ask(t, b, "a", 14, 10)

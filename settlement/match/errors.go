@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/computemarket/computemarket/internal/fault"
+
 	"github.com/computemarket/computemarket/internal/callback"
 )
 
 // ErrOptions reports a required argument that is nil, an option out of range, or
 // a [Book] or [Loop] that is not from [NewBook] or [NewLoop]. It is a mistake in
 // the program.
-var ErrOptions = errors.New("match: bad options")
+var ErrOptions = fault.Options
 
 var (
 	errNoBook = fmt.Errorf("%w: a Book comes from NewBook", ErrOptions)
@@ -50,10 +52,10 @@ var (
 	// allows. It passes when orders leave.
 	ErrFull = errors.New("match: lane is full")
 
-	// ErrUnknown reports an order id that is not in the book: it was never
+	// ErrNotFound reports an order id that is not in the book: it was never
 	// there, or it was filled, cancelled or has expired. The sender of a cancel
 	// that came too late gets it.
-	ErrUnknown = errors.New("match: no such order")
+	ErrNotFound = errors.New("match: no such order")
 )
 
 // ErrEnded reports a [Match] of which the side in question has already been

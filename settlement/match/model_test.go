@@ -65,7 +65,7 @@ func (n *naive) set(o *naiveOrder, units uint64) {
 func (n *naive) cancel(id string) (uint64, error) {
 	o := n.orders[id]
 	if o == nil || o.Units == 0 {
-		return 0, ErrUnknown
+		return 0, ErrNotFound
 	}
 	units := open(o.Units, o.held)
 	n.set(o, 0)
@@ -75,7 +75,7 @@ func (n *naive) cancel(id string) (uint64, error) {
 func (n *naive) replace(id string, units, price uint64) error {
 	o := n.orders[id]
 	if o == nil || o.Units == 0 {
-		return ErrUnknown
+		return ErrNotFound
 	}
 	if err := validTerms(o.Side, units, price); err != nil {
 		return err

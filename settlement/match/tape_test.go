@@ -18,7 +18,7 @@ var sweep = flag.Int("sweep", 1, "how many times as many random tapes to run")
 // errs are the sentinels that book and model must agree on.
 var errs = []error{
 	ErrID, ErrAccount, ErrSide, ErrUnits, ErrPrice, ErrExpired, ErrRepeated, ErrFull,
-	ErrUnknown, ErrEnded, admission.ErrLane,
+	ErrNotFound, ErrEnded, admission.ErrLane,
 }
 
 func sentinel(err error) error {

@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 )
 
@@ -26,7 +28,7 @@ var stored = flag.Int("stored", 5_000_000, "receipts that BenchmarkSettleBatch f
 func benchMarket(b *testing.B, dir string) *market {
 	b.Helper()
 	ctx := context.Background()
-	db, err := settlementpebble.OpenDB(dir, nil)
+	db, err := pebbledb.Open(dir, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func benchMarket(b *testing.B, dir string) *market {
 	var e1, e2, e3 error
 	m.receipts, e1 = receiptpebble.New(db, nil)
 	m.ledger, e2 = settlementpebble.NewLedger(db, nil)
-	m.store, e3 = settlementpebble.NewStore(db)
+	m.store, e3 = settlementpebble.NewStore(db, nil)
 	if err := errors.Join(e1, e2, e3); err != nil {
 		b.Fatal(err)
 	}
@@ -85,13 +87,13 @@ func (m *market) mustSettle(b *testing.B) {
 // floor is Pebble with the same options, writing one random key of 32 bytes and
 // 100 bytes for each receipt.
 type floor struct {
-	db  *settlementpebble.DB
+	db  *pebbledb.DB
 	rng *rand.Rand
 }
 
 func openFloor(b *testing.B, dir string) *floor {
 	b.Helper()
-	db, err := settlementpebble.OpenDB(dir, nil)
+	db, err := pebbledb.Open(dir, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -99,7 +101,7 @@ func openFloor(b *testing.B, dir string) *floor {
 }
 
 func (f *floor) write(b *testing.B, n int) {
-	batch := f.db.Batch()
+	batch := dbtest.Inside(f.db).Batch()
 	var key [32]byte
 	var value [100]byte
 	for range n {
@@ -108,7 +110,7 @@ func (f *floor) write(b *testing.B, n int) {
 		}
 		batch.Set(key[:], value[:], nil)
 	}
-	if err := f.db.Commit(batch); err != nil {
+	if err := dbtest.Inside(f.db).Commit(batch); err != nil {
 		b.Fatal(err)
 	}
 }

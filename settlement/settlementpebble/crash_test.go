@@ -12,10 +12,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/internal/crashtest"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/receipt/receipttest"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementtest"
 )
@@ -38,7 +41,7 @@ type market struct {
 type plant func(*market)
 
 func openMarket(ctx context.Context, disk vfs.FS, seed uint64, plants ...plant) (*market, error) {
-	db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{
+	db, err := dbtest.Open("db", &kv.Options{
 		FS: disk, MemTableBytes: 32 << 10, CacheBytes: 1 << 20,
 	})
 	if err != nil {
@@ -48,7 +51,7 @@ func openMarket(ctx context.Context, disk vfs.FS, seed uint64, plants ...plant) 
 	var e1, e2, e3 error
 	m.receipts, e1 = receiptpebble.New(db, nil)
 	m.ledger, e2 = settlementpebble.NewLedger(db, nil)
-	m.store, e3 = settlementpebble.NewStore(db)
+	m.store, e3 = settlementpebble.NewStore(db, nil)
 	if err = errors.Join(e1, e2, e3); err == nil {
 		for _, p := range plants {
 			p(m)
@@ -321,12 +324,12 @@ func TestFail(t *testing.T) {
 // Each Save is durable when it returns, with every Advance before it.
 func TestStoreCrash(t *testing.T) {
 	ctx := context.Background()
-	open := func(disk vfs.FS) (*settlementpebble.DB, *settlementpebble.Store, error) {
-		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, MemTableBytes: 32 << 10})
+	open := func(disk vfs.FS) (*pebbledb.DB, *settlementpebble.Store, error) {
+		db, err := dbtest.Open("db", &kv.Options{FS: disk, MemTableBytes: 32 << 10})
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := settlementpebble.NewStore(db)
+		s, err := settlementpebble.NewStore(db, nil)
 		if err != nil {
 			db.Close()
 		}

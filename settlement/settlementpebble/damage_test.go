@@ -10,7 +10,10 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementtest"
 )
@@ -48,8 +51,8 @@ func (u unreadableFile) ReadAt(p []byte, off int64) (int, error) {
 func TestReadFailsInACommit(t *testing.T) {
 	ctx := t.Context()
 	disk := unreadable{vfs.NewMem(), new(atomic.Bool)}
-	open := func() (*settlementpebble.DB, *settlementpebble.Ledger) {
-		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, CacheBytes: 1, MemTableBytes: 64 << 10})
+	open := func() (*pebbledb.DB, *settlementpebble.Ledger) {
+		db, err := dbtest.Open("db", &kv.Options{FS: disk, CacheBytes: 1, MemTableBytes: 64 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +104,7 @@ func TestReadFailsInACommit(t *testing.T) {
 func TestCloseWithinIterations(t *testing.T) {
 	ctx := t.Context()
 	type opened struct {
-		db     *settlementpebble.DB
+		db     *pebbledb.DB
 		ledger *settlementpebble.Ledger
 	}
 	for what, closing := range map[string]func(opened) error{
@@ -110,7 +113,7 @@ func TestCloseWithinIterations(t *testing.T) {
 	} {
 		var o opened
 		var err error
-		if o.db, err = settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: vfs.NewMem()}); err != nil {
+		if o.db, err = dbtest.Open("db", &kv.Options{FS: vfs.NewMem()}); err != nil {
 			t.Fatal(err)
 		}
 		if o.ledger, err = settlementpebble.NewLedger(o.db, nil); err != nil {
@@ -140,11 +143,11 @@ func TestCloseWithinIterations(t *testing.T) {
 func TestCloseWithinFailures(t *testing.T) {
 	ctx := t.Context()
 	for _, what := range []string{"database", "store"} {
-		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: vfs.NewMem()})
+		db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := settlementpebble.NewStore(db)
+		s, err := settlementpebble.NewStore(db, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,8 +181,8 @@ func TestCloseWithinFailures(t *testing.T) {
 // was acknowledged is there.
 func TestCloseAmongCalls(t *testing.T) {
 	ctx, disk := t.Context(), vfs.NewMem()
-	open := func() (*settlementpebble.DB, *settlementpebble.Ledger) {
-		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, MemTableBytes: 64 << 10})
+	open := func() (*pebbledb.DB, *settlementpebble.Ledger) {
+		db, err := dbtest.Open("db", &kv.Options{FS: disk, MemTableBytes: 64 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,15 +251,15 @@ func TestCloseAmongCalls(t *testing.T) {
 
 func TestWithoutWhatIsNeeded(t *testing.T) {
 	ctx := t.Context()
-	for _, db := range []*settlementpebble.DB{nil, new(settlementpebble.DB)} {
+	for _, db := range []*pebbledb.DB{nil, new(pebbledb.DB)} {
 		if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrOptions) {
 			t.Errorf("NewLedger: %v, want ErrOptions", err)
 		}
-		if _, err := settlementpebble.NewStore(db); !errors.Is(err, settlement.ErrOptions) {
+		if _, err := settlementpebble.NewStore(db, nil); !errors.Is(err, settlement.ErrOptions) {
 			t.Errorf("NewStore: %v, want ErrOptions", err)
 		}
 	}
-	if _, err := settlementpebble.OpenDB(t.TempDir(), &settlementpebble.DBOptions{MemTableBytes: 1}); !errors.Is(err, settlement.ErrOptions) {
+	if _, err := dbtest.Open(t.TempDir(), &kv.Options{MemTableBytes: 1}); !errors.Is(err, settlement.ErrOptions) {
 		t.Errorf("OpenDB: %v, want ErrOptions", err)
 	}
 	var l settlementpebble.Ledger

@@ -1,9 +1,9 @@
 // Package settlementpebble keeps the ledger of credits and the state of a
 // settlement engine on disk, in Pebble.
 //
-//	db, err := settlementpebble.OpenDB("data", nil)
+//	db, err := pebbledb.Open("data", nil)
 //	ledger, err := settlementpebble.NewLedger(db, nil)
-//	state, err := settlementpebble.NewStore(db)
+//	state, err := settlementpebble.NewStore(db, nil)
 //
 // One database can hold both, and the log of package receiptpebble besides.
 // Callers that post at the same time are committed together, with one fsync.
@@ -16,35 +16,8 @@ import (
 	"fmt"
 	"hash/crc32"
 
-	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
 )
-
-// DB is an open database that several stores share, each under a prefix of its
-// own. The DB types of receiptpebble, settlementpebble and courierpebble are
-// the same.
-type DB = kv.DB
-
-// DBOptions of [OpenDB].
-type DBOptions = kv.Options
-
-// OpenDB opens a database in dir; opts may be nil. The caller closes it.
-// Possible errors: settlement.ErrLocked, settlement.ErrCorrupt, and those of the
-// file system.
-func OpenDB(dir string, opts *DBOptions) (*DB, error) {
-	db, err := kv.Open(dir, opts)
-	return db, sentinels.Translate(err)
-}
-
-var sentinels = kv.Sentinels{
-	Poisoned: settlement.ErrPoisoned,
-	Closed:   settlement.ErrClosed,
-	Corrupt:  settlement.ErrCorrupt,
-	Locked:   settlement.ErrLocked,
-	Version:  settlement.ErrSchema,
-	Options:  settlement.ErrOptions,
-	Unknown:  settlement.ErrUnknown,
-}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -3,6 +3,7 @@ package settlementpebble
 import (
 	"sync"
 
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
 )
 
@@ -16,7 +17,7 @@ type fence struct {
 	taken  bool // some lease was: an engine here has its state in this database
 }
 
-func fenceOf(db *DB) *fence {
+func fenceOf(db *kv.DB) *fence {
 	return db.Shared("settlement fence", func() any { return new(fence) }).(*fence)
 }
 

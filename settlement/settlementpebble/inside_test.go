@@ -11,12 +11,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/internal/callback"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
-func openInside(t *testing.T) (*DB, *Ledger) {
+func openInside(t *testing.T) (*pebbledb.DB, *Ledger) {
 	t.Helper()
-	db, err := OpenDB("db", &DBOptions{FS: vfs.NewMem()})
+	db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +140,10 @@ func TestKeepsNothingOfTheCaller(t *testing.T) {
 func TestUpgradeOfTheIssuersName(t *testing.T) {
 	db, l := openInside(t)
 	l.Close()
-	b := db.Batch()
+	b := dbtest.Inside(db).Batch()
 	b.Set(issuerKey, []byte("issuer"), nil)
 	b.Set([]byte{ledgerNamespace, 0}, []byte{0, 1}, nil)
-	if err := db.Commit(b); err != nil {
+	if err := dbtest.Inside(db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := NewLedger(db, &LedgerOptions{Issuer: "another"}); !errors.Is(err, settlement.ErrSchema) {
@@ -153,7 +156,7 @@ func TestUpgradeOfTheIssuersName(t *testing.T) {
 		}
 		l.Close()
 	}
-	if _, err := db.Get(issuerKey, func(v []byte) error { _, err := unseal(issuerKey, v); return err }); err != nil {
+	if _, err := dbtest.Inside(db).Get(issuerKey, func(v []byte) error { _, err := unseal(issuerKey, v); return err }); err != nil {
 		t.Errorf("after opening: %v", err)
 	}
 }

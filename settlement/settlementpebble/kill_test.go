@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 
 // openOnDisk opens a market that is Real.
 func openOnDisk(ctx context.Context, dir string) (*market, error) {
-	db, err := settlementpebble.OpenDB(dir, &settlementpebble.DBOptions{MemTableBytes: 64 << 10})
+	db, err := dbtest.Open(dir, &kv.Options{MemTableBytes: 64 << 10})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func openOnDisk(ctx context.Context, dir string) (*market, error) {
 	var e1, e2, e3 error
 	m.receipts, e1 = receiptpebble.New(db, nil)
 	m.ledger, e2 = settlementpebble.NewLedger(db, nil)
-	m.store, e3 = settlementpebble.NewStore(db)
+	m.store, e3 = settlementpebble.NewStore(db, nil)
 	if err := errors.Join(e1, e2, e3); err != nil {
 		return nil, err
 	}

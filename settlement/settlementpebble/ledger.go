@@ -14,7 +14,9 @@ import (
 
 	"github.com/computemarket/computemarket/internal/bloom"
 	"github.com/computemarket/computemarket/internal/group"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // LedgerOptions of [NewLedger]. The zero value and nil are ready to use.
@@ -34,7 +36,7 @@ type LedgerOptions struct {
 // Ledger is the default settlement.Ledger. It is safe for concurrent use.
 // [NewLedger] makes it.
 type Ledger struct {
-	db     *DB
+	db     *kv.DB
 	fence  *fence
 	issuer string
 	log    *slog.Logger
@@ -55,7 +57,7 @@ var _ settlement.Ledger = (*Ledger)(nil)
 // database), settlement.ErrAccount (the issuer's name), settlement.ErrSchema,
 // settlement.ErrCorrupt, settlement.ErrPoisoned, settlement.ErrClosed. A damaged
 // account or transfer is no error: see [Ledger.Check].
-func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
+func NewLedger(database *pebbledb.DB, opts *LedgerOptions) (*Ledger, error) {
 	var o LedgerOptions
 	if opts != nil {
 		o = *opts
@@ -69,13 +71,14 @@ func NewLedger(db *DB, opts *LedgerOptions) (*Ledger, error) {
 	if err := (&settlement.Transfer{From: o.Issuer, To: o.Issuer + "."}).Validate(); err != nil {
 		return nil, fmt.Errorf("the issuer's name: %w", err)
 	}
+	db := (*kv.DB)(database)
 	l := &Ledger{db: db, fence: fenceOf(db), issuer: o.Issuer, log: o.Logger}
 	l.work.reset()
 	l.posts = group.New(maxGroup, (*post).weight, l.commit)
 	if err := db.ClaimFrom(ledgerNamespace, 1, ledgerSchema, l.upgrade); err != nil {
-		return nil, sentinels.Translate(err)
+		return nil, err
 	}
-	err := sentinels.Translate(l.ensureIssuer())
+	err := l.ensureIssuer()
 	if err == nil && !o.CheckLater {
 		err = l.Check(context.Background())
 	}
@@ -106,7 +109,7 @@ func (l *Ledger) usable(ctx context.Context) error {
 	if err := l.going(ctx); err != nil {
 		return err
 	}
-	return sentinels.Translate(l.db.Err())
+	return l.db.Err()
 }
 
 // going returns why an iteration ends before its end.
@@ -169,7 +172,7 @@ func (l *Ledger) balance(account string) (balance uint64, err error) {
 		balance, err = decodeBalance(key, v)
 		return err
 	})
-	return balance, sentinels.Translate(err)
+	return balance, err
 }
 
 func decodeBalance(key, sealed []byte) (uint64, error) {
@@ -198,7 +201,7 @@ func (l *Ledger) transfer(id *settlement.ID) (t settlement.Transfer, ok bool, er
 		t, err = decodeTransfer(key, v)
 		return err
 	})
-	return t, ok, sentinels.Translate(err)
+	return t, ok, err
 }
 
 // Accounts implements settlement.Ledger.
@@ -218,7 +221,7 @@ func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, err
 				a.Balance, err = decodeBalance(p.Key, p.Value)
 			}
 			if err != nil {
-				yield(settlement.Account{}, sentinels.Translate(err))
+				yield(settlement.Account{}, err)
 				return
 			}
 			if a.Name != l.issuer && !yield(a, nil) {
@@ -251,7 +254,7 @@ func (l *Ledger) Check(ctx context.Context) error {
 			err = l.going(ctx)
 		}
 		if err != nil {
-			return sentinels.Translate(err)
+			return err
 		}
 		if len(p.Key) == 2+len(settlement.ID{}) {
 			filter.Add((*[32]byte)(p.Key[2:]))
@@ -273,7 +276,7 @@ func (l *Ledger) checkBalances(ctx context.Context) error {
 			err = l.going(ctx)
 		}
 		if err != nil {
-			return sentinels.Translate(err)
+			return err
 		}
 		balance, err := decodeBalance(p.Key, p.Value)
 		switch {

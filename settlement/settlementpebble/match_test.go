@@ -13,6 +13,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/internal/dbtest"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
@@ -73,14 +75,14 @@ func matchToLedger(t *testing.T, seed uint64) {
 func live(t *testing.T, disk *vfs.MemFS, orders []match.Order, final map[receipt.Key]bool, real bool, cut int, rng *rand.Rand) (after *vfs.MemFS) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
+	db, err := dbtest.Open("db", &kv.Options{FS: disk, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	log, e1 := receiptpebble.New(db, nil)
 	ledger, e2 := settlementpebble.NewLedger(db, nil)
-	store, e3 := settlementpebble.NewStore(db)
+	store, e3 := settlementpebble.NewStore(db, nil)
 	if err := errors.Join(e1, e2, e3); err != nil {
 		t.Fatal(err)
 	}

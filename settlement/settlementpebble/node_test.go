@@ -16,10 +16,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
 	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementprom"
 	"github.com/computemarket/computemarket/settlement/settlementtest"
@@ -108,10 +110,10 @@ func TestConcurrentSettle(t *testing.T) {
 }
 
 // flip flips a bit of the stored value under key.
-func flip(t *testing.T, db *settlementpebble.DB, key []byte, bit int) {
+func flip(t *testing.T, db *pebbledb.DB, key []byte, bit int) {
 	t.Helper()
-	b := db.Batch()
-	found, err := db.Get(key, func(v []byte) error {
+	b := dbtest.Inside(db).Batch()
+	found, err := dbtest.Inside(db).Get(key, func(v []byte) error {
 		bad := append([]byte(nil), v...)
 		bad[bit/8%len(bad)] ^= 1 << (bit % 8)
 		return b.Set(key, bad, nil)
@@ -119,7 +121,7 @@ func flip(t *testing.T, db *settlementpebble.DB, key []byte, bit int) {
 	if !found || err != nil {
 		t.Fatalf("key %q: %v, %v", key, found, err)
 	}
-	if err := db.Commit(b); err != nil {
+	if err := dbtest.Inside(db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -133,7 +135,7 @@ func TestBitFlips(t *testing.T) {
 	}
 	moved := move(2, "a", "b", 10)
 	for bit := 0; bit < 300; bit += 7 {
-		db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: vfs.NewMem()})
+		db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +176,7 @@ func TestBitFlips(t *testing.T) {
 // A balance that is sound by itself but not in sum.
 func TestBalancesThatDoNotAddUp(t *testing.T) {
 	ctx := t.Context()
-	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,9 +188,9 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 	if _, err := l.Post(ctx, settlement.Lease{}, []settlement.Transfer{{ID: settlement.ID{1}, From: "issuer", To: "a", Amount: 7}}); err != nil {
 		t.Fatal(err)
 	}
-	b := db.Batch()
+	b := dbtest.Inside(db).Batch()
 	b.Delete([]byte("laa"), nil)
-	if err := db.Commit(b); err != nil {
+	if err := dbtest.Inside(db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
@@ -198,7 +200,7 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 		}
 	}
 	// Two that add up to what is outstanding once the sum has overflowed.
-	b = db.Batch()
+	b = dbtest.Inside(db).Batch()
 	for _, key := range []string{"laa", "lab"} {
 		balance := uint64(1<<63 + 3)
 		if key == "lab" {
@@ -208,7 +210,7 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 		sum := crc32.Checksum(append([]byte(key), value...), crc32.MakeTable(crc32.Castagnoli))
 		b.Set([]byte(key), binary.BigEndian.AppendUint32(value, sum), nil)
 	}
-	if err := db.Commit(b); err != nil {
+	if err := dbtest.Inside(db).Commit(b); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := settlementpebble.NewLedger(db, nil); !errors.Is(err, settlement.ErrCorrupt) || !strings.Contains(err.Error(), "64 bits") {
@@ -218,12 +220,12 @@ func TestBalancesThatDoNotAddUp(t *testing.T) {
 
 func TestDamagedState(t *testing.T) {
 	ctx := t.Context()
-	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	s, err := settlementpebble.NewStore(db)
+	s, err := settlementpebble.NewStore(db, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,11 +260,11 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		disk := vfs.NewMem()
-		var db *settlementpebble.DB
+		var db *pebbledb.DB
 		var l *settlementpebble.Ledger
 		open := func() {
 			var err error
-			if db, err = settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: disk, MemTableBytes: 64 << 10}); err != nil {
+			if db, err = dbtest.Open("db", &kv.Options{FS: disk, MemTableBytes: 64 << 10}); err != nil {
 				t.Fatal(err)
 			}
 			if l, err = settlementpebble.NewLedger(db, nil); err != nil {
@@ -321,9 +323,9 @@ func TestDatabaseEach(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer receipts.Close()
-	var dbs [2]*kv.DB
+	var dbs [2]*pebbledb.DB
 	for i := range dbs {
-		if dbs[i], err = settlementpebble.OpenDB(filepath.Join(dir, fmt.Sprint(i)), nil); err != nil {
+		if dbs[i], err = pebbledb.Open(filepath.Join(dir, fmt.Sprint(i)), nil); err != nil {
 			t.Fatal(err)
 		}
 		defer dbs[i].Close()
@@ -332,7 +334,7 @@ func TestDatabaseEach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := settlementpebble.NewStore(dbs[1])
+	store, err := settlementpebble.NewStore(dbs[1], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,14 +356,14 @@ func TestDatabaseEach(t *testing.T) {
 
 func Example() {
 	ctx := context.Background()
-	db, err := settlementpebble.OpenDB("db", &settlementpebble.DBOptions{FS: vfs.NewMem()}) // nil: on disk
+	db, err := dbtest.Open("db", &kv.Options{FS: vfs.NewMem()}) // nil: on disk
 	if err != nil {
 		panic(err)
 	}
 	defer db.Close()
 	receipts, err1 := receiptpebble.New(db, nil)
 	ledger, err2 := settlementpebble.NewLedger(db, nil)
-	state, err3 := settlementpebble.NewStore(db)
+	state, err3 := settlementpebble.NewStore(db, nil)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		panic(err)
 	}
@@ -388,7 +390,7 @@ func Example() {
 // Two ledgers on one database would each trust its own balances.
 func TestOneOfEach(t *testing.T) {
 	ctx := t.Context()
-	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,13 +399,13 @@ func TestOneOfEach(t *testing.T) {
 	for range 2 {
 		r, e1 := receiptpebble.New(db, nil)
 		l, e2 := settlementpebble.NewLedger(db, nil)
-		s, e3 := settlementpebble.NewStore(db)
+		s, e3 := settlementpebble.NewStore(db, nil)
 		if err := errors.Join(e1, e2, e3); err != nil {
 			t.Fatal(err)
 		}
 		_, e1 = receiptpebble.New(db, nil)
 		_, e2 = settlementpebble.NewLedger(db, nil)
-		_, e3 = settlementpebble.NewStore(db)
+		_, e3 = settlementpebble.NewStore(db, nil)
 		if !errors.Is(e1, receipt.ErrLocked) || !errors.Is(e2, settlement.ErrLocked) || !errors.Is(e3, settlement.ErrLocked) {
 			t.Errorf("a second of each: %v, %v, %v, want ErrLocked", e1, e2, e3)
 		}

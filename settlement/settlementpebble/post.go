@@ -64,7 +64,7 @@ func (l *Ledger) Post(ctx context.Context, lease settlement.Lease, transfers []s
 	for part := range slices.Chunk(transfers, maxGroup) {
 		p := &post{lease: lease, transfers: part, results: results}
 		if err := l.posts.Do(ctx, p); err != nil {
-			return results, sentinels.Translate(err)
+			return results, err
 		}
 		results = p.results
 		if p.err != nil {
@@ -112,7 +112,7 @@ func (l *Ledger) write(posts []*post) error {
 	}
 	b := l.db.Batch()
 	l.work.write(b)
-	return sentinels.Translate(l.db.Commit(b))
+	return l.db.Commit(b)
 }
 
 // settle makes the work of a commit that is on disk that of the past, and lets

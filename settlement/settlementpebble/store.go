@@ -13,7 +13,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 )
 
 // Keys of the engine's state, in the namespace 's'. The values are JSON, which
@@ -46,8 +48,9 @@ type stateRecord struct {
 // process, and the engine of it that acquired last is the one that leads. The
 // ledger in the same database compares them.
 type Store struct {
-	db    *DB
+	db    *kv.DB
 	fence *fence
+	name  string
 
 	mu   sync.Mutex // one writer at a time, inside of fence; guards what follows
 	shut bool
@@ -56,14 +59,26 @@ type Store struct {
 
 var _ settlement.Store = (*Store)(nil)
 
+// StoreOptions of [NewStore]. The zero value and nil are ready to use.
+type StoreOptions struct {
+	// Name is what the holder of a lease begins with, for operators: a host, for
+	// example. Defaults to none.
+	Name string
+}
+
 // NewStore opens the state in a database that the caller closes, after the
-// store. Possible errors: settlement.ErrOptions when db is nil,
+// store. opts may be nil. Possible errors: settlement.ErrOptions when db is nil,
 // settlement.ErrLocked when it has an open one, settlement.ErrSchema,
 // settlement.ErrCorrupt, settlement.ErrClosed.
-func NewStore(db *DB) (*Store, error) {
-	s := &Store{db: db, fence: fenceOf(db)}
-	if err := db.ClaimFrom(stateNamespace, 1, stateSchema, s.upgrade); err != nil {
-		return nil, sentinels.Translate(err)
+func NewStore(db *pebbledb.DB, opts *StoreOptions) (*Store, error) {
+	var o StoreOptions
+	if opts != nil {
+		o = *opts
+	}
+	s := &Store{db: (*kv.DB)(db), name: o.Name}
+	s.fence = fenceOf(s.db)
+	if err := s.db.ClaimFrom(stateNamespace, 1, stateSchema, s.upgrade); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -150,12 +165,20 @@ func (s *Store) Acquire(ctx context.Context) (settlement.Lease, settlement.State
 	if err != nil {
 		return settlement.Lease{}, settlement.State{}, err
 	}
-	lease := settlement.Lease{Epoch: epoch + 1, Holder: rand.Text()}
+	lease := settlement.Lease{Epoch: epoch + 1, Holder: s.holder()}
 	if err := s.write(lease, settlement.Change{State: state}, s.db.Commit); err != nil {
 		return settlement.Lease{}, settlement.State{}, err
 	}
 	s.fence.take(lease)
 	return lease, state, nil
+}
+
+// holder makes a name that no other lease has.
+func (s *Store) holder() string {
+	if s.name == "" {
+		return rand.Text()
+	}
+	return s.name + " " + rand.Text()
 }
 
 // Save implements settlement.Store.
@@ -170,7 +193,7 @@ func (s *Store) Advance(ctx context.Context, lease settlement.Lease, state settl
 		same := state == s.last && !s.shut
 		s.mu.Unlock()
 		if same {
-			return sentinels.Translate(s.db.Err())
+			return s.db.Err()
 		}
 		return s.write(lease, settlement.Change{State: state}, s.db.CommitLazily)
 	})
@@ -231,7 +254,7 @@ func (s *Store) write(lease settlement.Lease, c settlement.Change, commit func(*
 		b.Delete(failureKey(seq), nil)
 	}
 	if err := commit(b); err != nil {
-		return sentinels.Translate(err)
+		return err
 	}
 	s.last = c.State
 	return nil
@@ -261,7 +284,7 @@ func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.
 				err = s.usable(ctx)
 			}
 			if err != nil {
-				yield(settlement.Failure{}, sentinels.Translate(err))
+				yield(settlement.Failure{}, err)
 				return
 			}
 			var f settlement.Failure
@@ -279,7 +302,7 @@ func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.
 
 func (s *Store) read(key []byte, into any) (found bool, err error) {
 	found, err = s.db.Get(key, func(v []byte) error { return decode(key, v, into) })
-	return found, sentinels.Translate(err)
+	return found, err
 }
 
 func decode(key, sealed []byte, into any) error {

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/computemarket/computemarket/internal/dbtest"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementtest"
 )
@@ -13,14 +15,14 @@ import (
 // A closing store closes its database with it, as the suites want.
 type closingLedger struct {
 	*settlementpebble.Ledger
-	db *settlementpebble.DB
+	db *pebbledb.DB
 }
 
 func (c closingLedger) Close() error { return c.db.Close() }
 
 type closingStore struct {
 	*settlementpebble.Store
-	db *settlementpebble.DB
+	db *pebbledb.DB
 }
 
 func (c closingStore) Close() error { return c.db.Close() }
@@ -30,7 +32,7 @@ func TestLedgerSuite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			settlementtest.RunLedger(t, func(name string) (settlement.Ledger, error) {
-				db, err := settlementpebble.OpenDB(filepath.Join(dir, name), nil)
+				db, err := dbtest.Open(filepath.Join(dir, name), nil)
 				if err != nil {
 					return nil, err
 				}
@@ -44,11 +46,11 @@ func TestLedgerSuite(t *testing.T) {
 func TestStoreSuite(t *testing.T) {
 	dir := t.TempDir()
 	settlementtest.RunStore(t, func(name string) (settlement.Store, error) {
-		db, err := settlementpebble.OpenDB(filepath.Join(dir, name), nil)
+		db, err := dbtest.Open(filepath.Join(dir, name), nil)
 		if err != nil {
 			return nil, err
 		}
-		s, err := settlementpebble.NewStore(db)
+		s, err := settlementpebble.NewStore(db, nil)
 		return closingStore{s, db}, err
 	})
 }
@@ -56,20 +58,20 @@ func TestStoreSuite(t *testing.T) {
 func TestFence(t *testing.T) {
 	dir := t.TempDir()
 	settlementtest.RunFence(t, func(name string) (b settlementtest.Books, err error) {
-		db, err := settlementpebble.OpenDB(filepath.Join(dir, name), nil)
+		db, err := dbtest.Open(filepath.Join(dir, name), nil)
 		if err != nil {
 			return b, err
 		}
 		b.Done = db.Close
 		var e1, e2 error
 		b.Ledger, e1 = settlementpebble.NewLedger(db, nil)
-		b.Store, e2 = settlementpebble.NewStore(db)
+		b.Store, e2 = settlementpebble.NewStore(db, nil)
 		return b, errors.Join(e1, e2)
 	})
 }
 
 func TestIssuerIsFixed(t *testing.T) {
-	db, err := settlementpebble.OpenDB(t.TempDir(), nil)
+	db, err := pebbledb.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
+	"github.com/computemarket/computemarket/settlement/pebbledb"
 	"github.com/computemarket/computemarket/settlement/settlementpebble"
 	"github.com/computemarket/computemarket/settlement/settlementtest"
 )
@@ -23,13 +24,13 @@ func TestFirstRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	for start := range 2 {
-		db, err := settlementpebble.OpenDB(dir, nil)
+		db, err := pebbledb.Open(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		receipts, e1 := receiptpebble.New(db, nil)
 		ledger, e2 := settlementpebble.NewLedger(db, nil)
-		store, e3 := settlementpebble.NewStore(db)
+		store, e3 := settlementpebble.NewStore(db, nil)
 		if err := errors.Join(e1, e2, e3); err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[settlement.Account, err
 	return func(yield func(settlement.Account, error) bool) {
 		all, err := l.snapshot(ctx)
 		if err != nil {
-			yield(settlement.Account{}, translate(ctx, err))
+			yield(settlement.Account{}, sqldb.Translate(ctx, err))
 			return
 		}
 		for i := range all.balances {

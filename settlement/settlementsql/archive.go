@@ -26,7 +26,7 @@ func (s *Store) Failures(ctx context.Context, from uint64) iter.Seq2[settlement.
 				}
 				continue
 			}
-			if !yield(f.Failure, translate(ctx, err)) || err != nil {
+			if !yield(f.Failure, sqldb.Translate(ctx, err)) || err != nil {
 				return
 			}
 		}

@@ -49,7 +49,7 @@ func NewLedger(ctx context.Context, db *sql.DB, opts *LedgerOptions) (*Ledger, e
 	}
 	l := &Ledger{db: db, issuer: o.Issuer}
 	if err := l.ensureIssuer(ctx); err != nil {
-		return nil, translate(ctx, err)
+		return nil, sqldb.Translate(ctx, err)
 	}
 	return l, nil
 }
@@ -88,7 +88,7 @@ func (l *Ledger) Balance(ctx context.Context, account string) (uint64, error) {
 	}
 	rows, err := sqldb.Read(ctx, l.db, scanAccount, selectAccounts+`WHERE name = $1`, sqldb.Text(account))
 	if err != nil || len(rows) == 0 {
-		return 0, translate(ctx, err)
+		return 0, sqldb.Translate(ctx, err)
 	}
 	return rows[0].Balance, rows[0].damage
 }
@@ -105,7 +105,7 @@ func (l *Ledger) Transfer(ctx context.Context, id settlement.ID) (t settlement.T
 	if err == nil {
 		err = row.damage
 	}
-	return row.Transfer, ok && err == nil, translate(ctx, err)
+	return row.Transfer, ok && err == nil, sqldb.Translate(ctx, err)
 }
 
 // Check adds up all balances. It returns settlement.ErrCorrupt unless they are
@@ -120,5 +120,5 @@ func (l *Ledger) Check(ctx context.Context) error {
 	if err == nil && sum != outstanding {
 		err = fmt.Errorf("%w: the balances add up to %s, %s are outstanding", settlement.ErrCorrupt, sum, outstanding)
 	}
-	return translate(ctx, err)
+	return sqldb.Translate(ctx, err)
 }

@@ -31,7 +31,7 @@ func (l *Ledger) Post(ctx context.Context, lease settlement.Lease, transfers []s
 			done, err := l.post(ctx, lease, part)
 			results = append(results, done...)
 			if err != nil {
-				return results, translate(ctx, err)
+				return results, sqldb.Translate(ctx, err)
 			}
 		}
 		if refusal != nil {

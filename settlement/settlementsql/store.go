@@ -93,7 +93,7 @@ func (s *Store) Load(ctx context.Context) (settlement.Lease, settlement.State, e
 		err = rows[0].damage
 	}
 	if err != nil {
-		return settlement.Lease{}, settlement.State{}, translate(ctx, err)
+		return settlement.Lease{}, settlement.State{}, sqldb.Translate(ctx, err)
 	}
 	if r := rows[0]; r.holder != "" && r.left > 0 {
 		return settlement.Lease{Epoch: uint64(r.epoch), Holder: r.holder, Term: s.opts.Lease}, r.state, nil
@@ -128,7 +128,7 @@ func (s *Store) Acquire(ctx context.Context) (settlement.Lease, settlement.State
 		return err
 	})
 	if err != nil {
-		return settlement.Lease{}, settlement.State{}, translate(ctx, err)
+		return settlement.Lease{}, settlement.State{}, sqldb.Translate(ctx, err)
 	}
 	s.lease, s.revision, s.unsure, s.written = lease, row.revision, false, start
 	return lease, row.state, nil
@@ -161,7 +161,7 @@ func (s *Store) Save(ctx context.Context, lease settlement.Lease, c settlement.C
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return translate(ctx, s.save(ctx, lease, c))
+	return sqldb.Translate(ctx, s.save(ctx, lease, c))
 }
 
 // Advance implements settlement.Store. It renews the lease once in a quarter of
@@ -176,7 +176,7 @@ func (s *Store) Advance(ctx context.Context, lease settlement.Lease, state settl
 	if lease.Check(s.lease) == nil && !s.unsure && time.Since(s.written) < s.opts.Lease/4 {
 		return nil
 	}
-	return translate(ctx, s.save(ctx, lease, settlement.Change{State: state}))
+	return sqldb.Translate(ctx, s.save(ctx, lease, settlement.Change{State: state}))
 }
 
 // Release implements settlement.Store.
@@ -187,7 +187,7 @@ func (s *Store) Release(ctx context.Context, lease settlement.Lease, state settl
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.save(ctx, lease, settlement.Change{State: state}); err != nil {
-		return translate(ctx, err)
+		return sqldb.Translate(ctx, err)
 	}
 	_, err := sqldb.Exec(ctx, s.db, s.opts.Lease, `WITH `+sqldb.Durable+` UPDATE settlement_state
 		SET holder = '', lease_until = clock_timestamp()
@@ -195,7 +195,7 @@ func (s *Store) Release(ctx context.Context, lease settlement.Lease, state settl
 	if err == nil {
 		s.lease = settlement.Lease{}
 	}
-	return translate(ctx, err)
+	return sqldb.Translate(ctx, err)
 }
 
 // maxLost bounds how often a write is tried whose answer was lost.

@@ -3,11 +3,9 @@ package settlementsql
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 
+	"github.com/computemarket/computemarket/internal/fault"
 	"github.com/computemarket/computemarket/internal/sqldb"
-	"github.com/computemarket/computemarket/settlement"
 )
 
 // Amounts and numbers of the log are of 64 bits without a sign, for which SQL
@@ -64,19 +62,19 @@ var schema = sqldb.Schema{Component: "settlement", Steps: [][]string{{
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
-var ErrMigrate = errors.New("settlementsql: the tables are missing or older; call Migrate")
+var ErrMigrate = fault.Migrate
 
 // ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
 // transfers that were acknowledged. Turn it on, or say UnsafeServer in the
 // options.
-var ErrUnsafe = errors.New("settlementsql: the server may lose what was acknowledged")
+var ErrUnsafe = fault.Unsafe
 
 // Migrate creates the tables, or brings them to the version of this release.
 // Many nodes may call it at once. Possible errors: settlement.ErrOptions (db is
 // nil), settlement.ErrSchema (a newer release made the tables), that of ctx, and
 // the driver's.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return translate(ctx, schema.Migrate(ctx, db))
+	return sqldb.Translate(ctx, schema.Migrate(ctx, db))
 }
 
 // open looks at the tables and at the server.
@@ -85,24 +83,5 @@ func open(ctx context.Context, db *sql.DB, unsafe bool) error {
 	if err == nil && !unsafe {
 		err = sqldb.CheckServer(ctx, db)
 	}
-	return translate(ctx, err)
-}
-
-// translate maps native errors to the sentinels of settlement.
-func translate(ctx context.Context, err error) error {
-	err = sqldb.Translate(ctx, err)
-	for _, m := range [...]struct{ native, sentinel error }{
-		{sqldb.ErrUnknown, settlement.ErrUnknown},
-		{sqldb.ErrClosed, settlement.ErrClosed},
-		{sqldb.ErrNewer, settlement.ErrSchema},
-		{sqldb.ErrMigrate, ErrMigrate},
-		{sqldb.ErrOptions, settlement.ErrOptions},
-		{sqldb.ErrUnsafe, ErrUnsafe},
-		{sqldb.ErrCorrupt, settlement.ErrCorrupt},
-	} {
-		if errors.Is(err, m.native) && !errors.Is(err, m.sentinel) {
-			return fmt.Errorf("%w: %w", m.sentinel, err)
-		}
-	}
-	return err
+	return sqldb.Translate(ctx, err)
 }
