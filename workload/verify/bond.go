@@ -75,7 +75,8 @@ func Bond(price, gain uint64, p Probability) (uint64, error) {
 
 // AuditProbability is the other side of [Bond]: the least probability of an audit
 // with which a bond makes cheating a loss, where price and gain are at stake, and
-// never less than floor, nor [Floor]. It rises with the price, and is [Certain]
+// never less than floor, nor [Floor]. Where the workers' bonds differ, give the
+// least. It rises with the price, and is [Certain]
 // where there is no bond. Amounts that overflow are [Certain] too.
 func AuditProbability(floor Probability, price, gain, bond uint64) Probability {
 	least := min(max(floor, Floor), Certain)

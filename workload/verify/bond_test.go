@@ -60,6 +60,8 @@ func TestBond(t *testing.T) {
 		{math.MaxUint64 - 1, 0, 500_000, math.MaxUint64, nil},
 		{math.MaxUint64, 1, Certain, 0, ErrOverflow},
 		{math.MaxUint64, 0, 1, 0, ErrOverflow},
+		{18_446_762_520_473, 0, 1, 0, ErrOverflow}, // a product just above 2^64
+		{18_446_762_520_472, 0, 1, 18_446_744_073_709_479_529, nil},
 		{1, 0, 0, 0, ErrInvalid},
 		{1, 0, Certain + 1, 0, ErrInvalid},
 	} {

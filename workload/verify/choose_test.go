@@ -29,7 +29,7 @@ func TestChooseDistinctParties(t *testing.T) {
 	all := crowd()
 	for i := range 500 {
 		seed := Seed{byte(i), byte(i >> 8)}
-		got, err := Choose(seed, theTask, 5, all, "w02", "corp")
+		got, err := Choose(seed, theTask, 5, all, "w02", "corp", "zed")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,14 +38,14 @@ func TestChooseDistinctParties(t *testing.T) {
 		}
 		parties := map[string]bool{}
 		for _, c := range got {
-			if parties[c.party()] || c.party() == "corp" || c.Worker == "w02" || !slices.Contains(all, c) {
+			if parties[c.party()] || c.party() == "corp" || c.Worker == "w02" || c.Worker == "zed" || !slices.Contains(all, c) {
 				t.Fatalf("seed %d: %v", i, got)
 			}
 			parties[c.party()] = true
 		}
 		shuffled := slices.Clone(all)
 		rand.New(rand.NewPCG(1, uint64(i))).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if again, err := Choose(seed, theTask, 5, shuffled, "corp", "w02"); err != nil || !slices.Equal(again, got) {
+		if again, err := Choose(seed, theTask, 5, shuffled, "corp", "zed", "w02"); err != nil || !slices.Equal(again, got) {
 			t.Fatalf("in another order: %v, %v, %v", got, again, err)
 		}
 	}

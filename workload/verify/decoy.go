@@ -20,6 +20,10 @@ const contextDecoy = "computemarket 2026-11-26 workload/verify decoy v1"
 //
 // Like [Secret] it does not print what it knows.
 type Decoy struct {
+	*decoy
+}
+
+type decoy struct {
 	request AuditRequest
 	known   workload.Hash
 }
@@ -34,11 +38,14 @@ func NewDecoy(secret Secret, t Task, known workload.Hash) (Decoy, error) {
 		return Decoy{}, fmt.Errorf("%w: no known result", ErrInvalid)
 	}
 	claim := workload.Hash(derive(contextDecoy, secret[:], []byte(t.ID), []byte(t.Class), t.Input[:], known[:]))
-	return Decoy{AuditRequest{Task: t, Claims: []workload.Hash{claim}}, known}, nil
+	return Decoy{&decoy{AuditRequest{Task: t, Claims: []workload.Hash{claim}}, known}}, nil
 }
 
-// Request returns what the auditor is asked.
+// Request returns what the auditor is asked: nothing for the zero Decoy.
 func (d Decoy) Request() AuditRequest {
+	if d.decoy == nil {
+		return AuditRequest{}
+	}
 	return AuditRequest{Task: d.request.Task, Claims: append([]workload.Hash(nil), d.request.Claims...)}
 }
 
@@ -47,7 +54,7 @@ func (d Decoy) Request() AuditRequest {
 // what it audited audited again.
 func (d Decoy) Judge(result workload.Hash) error {
 	switch {
-	case d.known.IsZero():
+	case d.decoy == nil:
 		return fmt.Errorf("%w: a Decoy that NewDecoy did not make", ErrOptions)
 	case result == d.known:
 		return nil
@@ -58,7 +65,7 @@ func (d Decoy) Judge(result workload.Hash) error {
 }
 
 // String hides the answer.
-func (d Decoy) String() string { return fmt.Sprintf("verify.Decoy(%q)", d.request.Task.ID) }
+func (d Decoy) String() string { return fmt.Sprintf("verify.Decoy(%q)", d.Request().Task.ID) }
 
 // Format hides the answer, whatever the verb.
 func (d Decoy) Format(f fmt.State, _ rune) { fmt.Fprint(f, d.String()) }

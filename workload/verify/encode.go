@@ -33,7 +33,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // market's own store: it has what the workers revealed so far, and the ticket. It
 // returns [ErrOptions] for a Round that [New] did not make, and then b as it was.
 func (r *Round) AppendBinary(b []byte) ([]byte, error) {
-	if r.step == stepNone {
+	if r.state == nil {
 		return b, errZero
 	}
 	start := len(b)
@@ -76,7 +76,7 @@ func (r *Round) UnmarshalBinary(data []byte) error {
 	if err != nil {
 		return err
 	}
-	got := Round{step: step(d.byte())}
+	got := &state{step: step(d.byte())}
 	got.task = Task{ID: d.text(), Class: d.text(), Input: d.hash()}
 	p := &got.policy
 	p.Replicas, p.NoAudits, p.Audit = int(d.byte()), d.bool(), Probability(d.uint32())
@@ -107,12 +107,12 @@ func (r *Round) UnmarshalBinary(data []byte) error {
 	if err := got.validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	*r = got
+	r.state = got
 	return nil
 }
 
 // validate tells a Round that messages could have led to from others.
-func (r *Round) validate() error {
+func (r *state) validate() error {
 	if filled, err := r.policy.filled(); err != nil {
 		return err
 	} else if filled != r.policy {

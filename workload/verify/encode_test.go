@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/gob"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"os"
@@ -54,6 +55,9 @@ func TestRoundTrip(t *testing.T) {
 		}
 		if !bytes.Equal(must(back.MarshalBinary()), data) || back.View().State != r.State() || !back.deadline.Equal(r.deadline) {
 			t.Errorf("%s came back as something else", name)
+		}
+		if got, want := must(json.Marshal(*r)), must(json.Marshal(r.View())); !bytes.Equal(got, want) {
+			t.Errorf("%s in JSON: %s, want %s", name, got, want)
 		}
 		prefix := must(r.AppendBinary([]byte("before")))
 		if string(prefix) != "before"+string(data) {
@@ -139,10 +143,16 @@ func TestImpossibleRounds(t *testing.T) {
 		"signature without commitment": func(r *Round) { r.replicas[1] = replica{who: r.replicas[1].who, signature: []byte{1}} },
 		"opened as nothing":            func(r *Round) { r.replicas[1].opened = 4 },
 		"opened while committing":      func(r *Round) { r.step = stepCommit },
-		"a step that is none":          func(r *Round) { r.step = 9 },
-		"the zero step":                func(r *Round) { r.step = 255 },
-		"revealing with all revealed":  func(r *Round) { r.replicas[1] = replica{who: r.replicas[1].who} },
-		"audited while revealing":      func(r *Round) { r.audit = right },
+		"committing with all there": func(r *Round) {
+			r.step = stepCommit
+			for i := range r.replicas {
+				r.replicas[i].opened = notOpened
+			}
+		},
+		"a step that is none":         func(r *Round) { r.step = 9 },
+		"the zero step":               func(r *Round) { r.step = 255 },
+		"revealing with all revealed": func(r *Round) { r.replicas[1] = replica{who: r.replicas[1].who} },
+		"audited while revealing":     func(r *Round) { r.audit = right },
 		"audited for no reason": func(r *Round) {
 			r.audit, r.step, r.replicas[0].who.Score = right, stepOver, 30
 			r.policy.NoAudits, r.policy.Audit = true, 0
@@ -187,8 +197,12 @@ func TestRecordRoundTrip(t *testing.T) {
 	}
 	unset := must((&Record{}).MarshalBinary())
 	unset[9] = 1
-	if err := new(Record).UnmarshalBinary(resum(unset)); !errors.Is(err, ErrCorrupt) {
-		t.Error(err)
+	neither := must((&Record{Since: epoch}).MarshalBinary())
+	neither[1] = 2
+	for _, data := range [][]byte{unset, neither} {
+		if err := new(Record).UnmarshalBinary(resum(data)); !errors.Is(err, ErrCorrupt) {
+			t.Error(err)
+		}
 	}
 }
 
@@ -202,7 +216,7 @@ func FuzzDecodeRound(f *testing.F) {
 		}
 		var r Round
 		if err := r.UnmarshalBinary(data); err != nil {
-			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrSchema) || r.step != stepNone {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrSchema) || r.state != nil {
 				t.Fatalf("%v, and the receiver is %v", err, r)
 			}
 			return

@@ -28,7 +28,7 @@ type Evidence struct {
 	Audit workload.Hash `json:"audit,omitzero"`
 }
 
-func (r *Round) evidence(rep *replica, s Standing) *Evidence {
+func (r *state) evidence(rep *replica, s Standing) *Evidence {
 	opener := rep
 	e := &Evidence{Task: r.task, Worker: rep.who.Worker, Standing: s, Commitment: rep.commitment, Signature: bytes.Clone(rep.signature)}
 	if s == Copied {

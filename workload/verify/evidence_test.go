@@ -21,6 +21,9 @@ func TestVerifyEvidence(t *testing.T) {
 		Task: theTask, Worker: "a", Standing: Copied, Commitment: Commit(theTask, "b", right, Salt{2}),
 		Opener: "b", Result: right, Salt: Salt{2},
 	}
+	nameless := lie
+	nameless.Task.ID = ""
+	nameless.Commitment = Commit(nameless.Task, "a", wrong, Salt{1})
 	for name, c := range map[string]struct {
 		e     Evidence
 		spoil func(e *Evidence)
@@ -28,6 +31,7 @@ func TestVerifyEvidence(t *testing.T) {
 		ok    bool
 	}{
 		"lie":                 {lie, nil, right, true},
+		"of no task":          {nameless, nil, right, false},
 		"the auditor lied":    {lie, nil, wrong, false},
 		"no truth":            {lie, nil, workload.Hash{}, false},
 		"another task":        {lie, func(e *Evidence) { e.Task.ID = "x" }, right, false},
@@ -117,9 +121,13 @@ func TestDecoy(t *testing.T) {
 			}
 		}
 	}
-	if s := string(must(json.Marshal(map[string]any{"s": Secret{0xab}, "d": d}))); strings.Contains(s, "171") || strings.Contains(s, "ab0") || strings.Contains(s, right.String()) {
+	if s := fmt.Sprintf("%+v %#v", struct{ d Decoy }{d}, struct{ d Decoy }{d}); strings.Contains(s, "1, 0x0") || strings.Contains(s, "job-7") || strings.Contains(s, "[1 0 0") {
 		t.Error(s)
 	}
+	if s, err := json.Marshal(Secret{1}); !errors.Is(err, ErrText) {
+		t.Errorf("%s, %v", s, err)
+	}
+	_ = fmt.Sprint(Decoy{}, Decoy{}.Request())
 }
 
 func TestTexts(t *testing.T) {

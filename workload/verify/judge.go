@@ -8,8 +8,11 @@ import (
 	"github.com/computemarket/computemarket/workload"
 )
 
-// State returns where the round stands.
+// State returns where the round stands: [Assigned] for the zero Round.
 func (r *Round) State() State {
+	if r.state == nil {
+		return Assigned
+	}
 	switch r.step {
 	case stepReveal:
 		return Revealing
@@ -56,7 +59,7 @@ type WorkerVerdict struct {
 
 // Verdict returns the outcome, and whether there is one yet.
 func (r *Round) Verdict() (Verdict, bool) {
-	if r.step != stepOver {
+	if r.state == nil || r.step != stepOver {
 		return Verdict{}, false
 	}
 	v := Verdict{State: r.State(), Reason: r.reason(), Audited: !r.audit.IsZero()}
@@ -78,7 +81,7 @@ func (r *Round) Verdict() (Verdict, bool) {
 	return v, true
 }
 
-func (r *Round) standing(rep *replica, v *Verdict) Standing {
+func (r *state) standing(rep *replica, v *Verdict) Standing {
 	decided := v.State != Indeterminate
 	switch {
 	case rep.commitment.IsZero():
@@ -102,7 +105,7 @@ func (r *Round) standing(rep *replica, v *Verdict) Standing {
 }
 
 // owner returns who opened the commitment that rep has too and did not open.
-func (r *Round) owner(rep *replica) *replica {
+func (r *state) owner(rep *replica) *replica {
 	if rep.opened >= openedTime {
 		return nil
 	}
@@ -115,7 +118,7 @@ func (r *Round) owner(rep *replica) *replica {
 }
 
 // result is what the round found, if it found anything.
-func (r *Round) result() (workload.Hash, bool) {
+func (r *state) result() (workload.Hash, bool) {
 	switch {
 	case !r.audit.IsZero():
 		return r.audit, true
@@ -132,7 +135,7 @@ func (r *Round) result() (workload.Hash, bool) {
 }
 
 // reason says why the reveals that came in time call for an audit.
-func (r *Round) reason() Reason {
+func (r *state) reason() Reason {
 	groups := r.groups()
 	if r.policy.NoAudits || len(groups) == 0 {
 		return NoReason
@@ -166,7 +169,7 @@ type group struct {
 }
 
 // groups returns the groups in the order of their results' bytes.
-func (r *Round) groups() []group {
+func (r *state) groups() []group {
 	var groups []group
 	for i := range r.replicas {
 		rep := &r.replicas[i]

@@ -272,20 +272,20 @@ func newWorld(t *testing.T, s *setting) *world {
 	return w
 }
 
-// send does o to r and returns its error and when it was.
-func (w *world) send(r *Round, m model, o op, now time.Time) (error, time.Time) {
+// send does o to r, and returns when it was and the error.
+func (w *world) send(r *Round, m model, o op, now time.Time) (time.Time, error) {
 	name := workerNames[o.worker]
 	switch o.kind {
 	case "expire":
 		now, _ = r.Deadline()
 		r.Tick(now)
-		return nil, now
+		return now, nil
 	case "audit":
-		return r.Audit(w.results[o.what], "", now), now
+		return now, r.Audit(w.results[o.what], "", now)
 	case "unaudited":
-		return r.Unaudited(now), now
+		return now, r.Unaudited(now)
 	case "commit":
-		return r.Commit(name, w.commits[o.worker][o.what], nil, now), now
+		return now, r.Commit(name, w.commits[o.worker][o.what], nil, now)
 	}
 	result, salt := w.results["right"], w.salts[o.worker]
 	switch {
@@ -296,7 +296,7 @@ func (w *world) send(r *Round, m model, o op, now time.Time) (error, time.Time) 
 	case m.w[o.worker].sent == "wrong":
 		result = w.results["wrong"]
 	}
-	return r.Reveal(name, result, salt, now), now
+	return now, r.Reveal(name, result, salt, now)
 }
 
 // walk goes through all that can happen from here.
@@ -321,7 +321,7 @@ func (w *world) walk(data []byte, m model, now time.Time, path []op) {
 			w.Fatalf("%v: %v", path, err)
 		}
 		want := next.apply(w.s, o)
-		got, then := w.send(r, m, o, now)
+		then, got := w.send(r, m, o, now)
 		if !errors.Is(got, want) {
 			w.Fatalf("%v, then %v: %v, want %v", path, o, got, want)
 		}
@@ -412,6 +412,10 @@ func (w *world) checkSilence(r *Round, data []byte, m model, path []op) {
 		w.Fatal(err)
 	}
 	shown := fmt.Sprintf("%v %+v %#v %s %q %d %x %v %#v %d %s %s %+v", r, r, r, r, r, r, r, *r, *r, *r, js, log.String(), r.View())
+	// Within another struct, where fmt asks no method. What it prints is an address.
+	if nested := fmt.Sprintf("%+v %#v", struct{ r Round }{*r}, []struct{ r *Round }{{r}}); w.tells(nested) || len(nested) > 300 {
+		w.Fatalf("%v: it shows %s", path, nested)
+	}
 	if was, ok := w.shown[known]; ok && was != shown {
 		w.Fatalf("%v: it shows\n%s\nand elsewhere\n%s", path, shown, was)
 	}

@@ -37,11 +37,7 @@ type Record struct {
 // ScoreAt returns the score at now. A clock that goes back does not raise it above
 // Score.
 func (r *Record) ScoreAt(now time.Time) uint64 {
-	halves := r.halves(now)
-	if halves > 63 {
-		return 0
-	}
-	return r.Score >> halves
+	return r.Score >> r.halves(now)
 }
 
 // halves counts the half-lives that have passed.

@@ -14,10 +14,10 @@ import (
 // audited where that is called for, and says whom to believe. [New] makes one; the
 // zero Round answers every message with [ErrOptions].
 //
-// A Round is a value in memory without locks, clocks or I/O: give each message to
-// it under a lock of your own, then store it ([Round.MarshalBinary]) in the same
-// atomic write as what follows from the message. Messages that come twice are
-// answered as the first time.
+// A Round is memory without locks, clocks or I/O: give each message to it under a
+// lock of your own, then store it ([Round.MarshalBinary]) in the same atomic write
+// as what follows from the message. A copy of a Round is the same round. Messages
+// that come twice are answered as the first time.
 //
 // Every method that takes a time first does what time has done, as [Round.Tick]
 // does, and that stays done even when the message itself is refused. The times
@@ -27,11 +27,16 @@ import (
 // clock that counts only while it serves.
 //
 // A Round says nothing of a result before it is over: not in what it prints,
-// whatever the verb, nor in its JSON, its errors or its [View]. Two calls know
+// whatever the verb and wherever it stands, nor in its JSON, its errors or its
+// [View]. Two calls know
 // more: [Round.AuditRequest], which is for the auditor, and the binary form, which
 // is for the market's own store. Neither has any result before all have committed,
 // since a Round does not take one before that.
 type Round struct {
+	*state // behind a pointer, so that fmt does not print it out of another struct either
+}
+
+type state struct {
 	task     Task
 	policy   Policy
 	ticket   Ticket
@@ -45,8 +50,7 @@ type Round struct {
 type step uint8
 
 const (
-	stepNone step = iota // the zero Round
-	stepCommit
+	stepCommit step = iota + 1
 	stepReveal
 	stepAudit
 	stepOver
@@ -85,7 +89,7 @@ func New(t Task, chosen []Candidate, policy Policy, ticket Ticket, now time.Time
 	if len(chosen) != policy.Replicas {
 		return nil, fmt.Errorf("%w: %d workers for %d replicas", ErrInvalid, len(chosen), policy.Replicas)
 	}
-	r := &Round{task: t, policy: policy, ticket: ticket}
+	r := &state{task: t, policy: policy, ticket: ticket}
 	for _, c := range chosen {
 		r.replicas = append(r.replicas, replica{who: c})
 	}
@@ -93,11 +97,11 @@ func New(t Task, chosen []Candidate, policy Policy, ticket Ticket, now time.Time
 		return nil, err
 	}
 	r.enter(stepCommit, now)
-	return r, nil
+	return &Round{r}, nil
 }
 
 // validateWho checks the task and those who do it.
-func (r *Round) validateWho() error {
+func (r *state) validateWho() error {
 	if err := r.task.validate(); err != nil {
 		return err
 	}
@@ -201,7 +205,7 @@ type AuditRequest struct {
 // AuditRequest returns what to ask the auditor, and whether the round waits for an
 // audit. Show it to the auditor alone.
 func (r *Round) AuditRequest() (AuditRequest, bool) {
-	if r.step != stepAudit {
+	if r.state == nil || r.step != stepAudit {
 		return AuditRequest{}, false
 	}
 	var claims []workload.Hash
@@ -219,7 +223,7 @@ func (r *Round) AuditRequest() (AuditRequest, bool) {
 //
 // Possible errors: [ErrInvalid], [ErrClass], [ErrNoAudit].
 func (r *Round) Audit(result workload.Hash, class string, now time.Time) error {
-	if r.step == stepNone {
+	if r.state == nil {
 		return errZero
 	}
 	r.Tick(now)
@@ -243,7 +247,7 @@ func (r *Round) Audit(result workload.Hash, class string, now time.Time) error {
 //
 // Possible errors: [ErrNoAudit].
 func (r *Round) Unaudited(now time.Time) error {
-	if r.step == stepNone {
+	if r.state == nil {
 		return errZero
 	}
 	r.Tick(now)
@@ -257,7 +261,7 @@ func (r *Round) Unaudited(now time.Time) error {
 // Tick does what time has done by now, and returns the state. Call it when
 // [Round.Deadline] is reached.
 func (r *Round) Tick(now time.Time) State {
-	if r.step != stepNone && r.step != stepOver && !now.Before(r.deadline) {
+	if r.state != nil && r.step != stepOver && !now.Before(r.deadline) {
 		r.proceed(now, true)
 	}
 	return r.State()
@@ -266,14 +270,17 @@ func (r *Round) Tick(now time.Time) State {
 // Deadline returns when the present step ends, and whether there is one: a round
 // that is over waits for nothing.
 func (r *Round) Deadline() (time.Time, bool) {
-	return r.deadline, r.step != stepNone && r.step != stepOver
+	if r.state == nil || r.step == stepOver {
+		return time.Time{}, false
+	}
+	return r.deadline, true
 }
 
 var errZero = fmt.Errorf("%w: a Round that New did not make", ErrOptions)
 
 // replica does what time has done, and returns what worker has to do here.
 func (r *Round) replica(worker string, now time.Time) (*replica, error) {
-	if r.step == stepNone {
+	if r.state == nil {
 		return nil, errZero
 	}
 	r.Tick(now)
@@ -287,7 +294,7 @@ func (r *Round) replica(worker string, now time.Time) (*replica, error) {
 // proceed goes on to the next step if this one has nothing left to wait for, or
 // its time is over. One call goes one step: the time of the next one begins now,
 // however late it is.
-func (r *Round) proceed(now time.Time, over bool) {
+func (r *state) proceed(now time.Time, over bool) {
 	waiting, committed, revealed := 0, 0, 0
 	for i := range r.replicas {
 		rep := &r.replicas[i]
@@ -324,7 +331,7 @@ func (r *Round) proceed(now time.Time, over bool) {
 	}
 }
 
-func (r *Round) enter(s step, now time.Time) {
+func (r *state) enter(s step, now time.Time) {
 	r.step = s
 	switch s {
 	case stepCommit:
@@ -346,7 +353,7 @@ var (
 // later is now + d as it comes back from a store. It saturates: within the years
 // that 64 bits of nanoseconds can count.
 func later(now time.Time, d time.Duration) time.Time {
-	now = now.Round(0).UTC()
+	now = now.UTC() // and without its monotonic reading
 	switch {
 	case now.Before(firstInstant):
 		now = firstInstant

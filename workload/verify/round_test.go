@@ -2,7 +2,9 @@ package verify
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -149,13 +151,13 @@ func TestLoneWorkOfOneIsNotConfirmed(t *testing.T) {
 }
 
 func TestDisputeIsAudited(t *testing.T) {
-	r := seat(t, Policy{}, 30, 3000, 3000)
-	r.commit("a", right, nil)
+	r := seat(t, Policy{}, 3000, 3000, 30)
+	r.commit("a", wrong, nil)
 	r.commit("b", wrong, nil)
-	r.commit("c", wrong, nil)
-	r.reveal("a", right, nil)
+	r.commit("c", right, nil)
+	r.reveal("a", wrong, nil)
 	r.reveal("b", wrong, nil)
-	r.reveal("c", wrong, nil)
+	r.reveal("c", right, nil)
 	r.state(Auditing)
 	if _, ok := r.Verdict(); ok {
 		t.Error("a verdict before the audit")
@@ -165,8 +167,8 @@ func TestDisputeIsAudited(t *testing.T) {
 		t.Errorf("%+v, %v", request, ok)
 	}
 	r.found(right, nil)
-	v := r.verdict(Accepted, right, Disputed, Agreed, Wrong, Wrong)
-	if !v.Workers[0].Confirmed || !v.Audited {
+	v := r.verdict(Accepted, right, Disputed, Wrong, Wrong, Agreed)
+	if !v.Workers[2].Confirmed || !v.Audited {
 		t.Errorf("%+v", v)
 	}
 	r.found(right, nil)
@@ -520,6 +522,11 @@ func TestZeroRound(t *testing.T) {
 		t.Error("an audit")
 	}
 	_ = r.View()
+	_ = fmt.Sprintf("%v %#v", r, &r)
+	must(json.Marshal(r))
+	if err := json.Unmarshal([]byte("{}"), &r); !errors.Is(err, ErrText) {
+		t.Error(err)
+	}
 }
 
 // The caller's slices stay the caller's.

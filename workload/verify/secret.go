@@ -22,7 +22,9 @@ const (
 // before the tasks were known. Keep it as you keep a key: whoever has it knows
 // which tasks are never looked at.
 //
-// It never prints; it has no text form.
+// It never prints, and has no text form: store its bytes. (fmt prints what stands
+// in an unexported field of another struct without asking it; keep a Secret behind
+// a pointer there.)
 type Secret [32]byte
 
 // String hides the secret.
@@ -31,8 +33,11 @@ func (s Secret) String() string { return "verify.Secret(hidden)" }
 // Format hides the secret, whatever the verb.
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
-// MarshalText hides the secret.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalText returns [ErrText], lest a secret be shown, or be lost by whoever
+// meant to store it.
+func (s Secret) MarshalText() ([]byte, error) {
+	return nil, fmt.Errorf("%w: a Secret has none", ErrText)
+}
 
 // Hash returns what is published of s beforehand.
 func (s Secret) Hash() workload.Hash { return derive(contextPublish, s[:]) }

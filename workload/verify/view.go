@@ -3,7 +3,6 @@ package verify
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -26,6 +25,9 @@ type WorkerView struct {
 
 // View returns what anybody may see.
 func (r *Round) View() View {
+	if r.state == nil {
+		return View{}
+	}
 	v := View{Task: r.task, State: r.State(), By: r.deadline}
 	for i := range r.replicas {
 		rep := &r.replicas[i]
@@ -43,14 +45,21 @@ func (r *Round) View() View {
 // Round does not.
 
 // String names the task and the state.
-func (r Round) String() string { return fmt.Sprintf("verify.Round(%q %v)", r.task.ID, r.State()) }
+func (r Round) String() string {
+	if r.state == nil {
+		return "verify.Round(zero)"
+	}
+	return fmt.Sprintf("verify.Round(%q %v)", r.task.ID, r.State())
+}
 
 // Format prints what String says, whatever the verb.
 func (r Round) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
 
-// LogValue implements [slog.LogValuer] with what String says.
-func (r Round) LogValue() slog.Value { return slog.StringValue(r.String()) }
-
-// MarshalJSON returns the [View]. A Round is stored by its binary form and cannot
-// be read from JSON.
+// MarshalJSON returns the [View].
 func (r Round) MarshalJSON() ([]byte, error) { return json.Marshal(r.View()) }
+
+// UnmarshalJSON returns [ErrText]: a [View] does not have all that a Round has.
+// Store the binary form.
+func (r *Round) UnmarshalJSON([]byte) error {
+	return fmt.Errorf("%w: a Round is not read from JSON", ErrText)
+}
