@@ -101,6 +101,17 @@ func TestAuditProbability(t *testing.T) {
 	})
 }
 
+func TestAuditProbabilityBeyond64Bits(t *testing.T) {
+	for _, c := range [][3]uint64{{1 << 63, 0, 1 << 63}, {math.MaxUint64, 1, 5}, {math.MaxUint64, 0, 1}, {0, 0, 0}} {
+		if p := AuditProbability(Floor, c[0], c[1], c[2]); p != Certain {
+			t.Errorf("%v: %v", c, p)
+		}
+	}
+	if p := AuditProbability(Floor, 0, 0, math.MaxUint64); p != Floor {
+		t.Error(p)
+	}
+}
+
 func TestProbabilityText(t *testing.T) {
 	for p, want := range map[Probability]string{0: "0%", 1: "0.0001%", Floor: "1%", 125_000: "12.5%", Certain: "100%"} {
 		if p.String() != want {

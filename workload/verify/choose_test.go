@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -95,6 +96,9 @@ func TestChooseManyNamesDoNotHelp(t *testing.T) {
 	if hits < draws/10-60 || hits > draws/10+60 { // four standard deviations and more
 		t.Errorf("drawn %d times of %d, a tenth is fair", hits, draws)
 	}
+	if names := len(first) - 9; names < 70 { // of 90, in some 200 draws
+		t.Errorf("only %d of the party's names", names)
+	}
 	for i := range 9 {
 		if n := first[fmt.Sprint("honest", i)]; n < draws/10-60 || n > draws/10+60 {
 			t.Errorf("honest%d: %d times of %d", i, n, draws)
@@ -184,6 +188,23 @@ func TestTicketsAreEven(t *testing.T) {
 	}
 	if hits < 1000-150 || hits > 1000+150 {
 		t.Errorf("%d of 4000 at 25%%", hits)
+	}
+}
+
+// Chance depends on the secret, and a seed is no ticket.
+func TestSecretsDiffer(t *testing.T) {
+	a, b := Secret{1}, Secret{2}
+	if a.Hash() == b.Hash() || a.Seed(theTask) == b.Seed(theTask) || a.Ticket(theTask) == b.Ticket(theTask) {
+		t.Error("two secrets draw the same")
+	}
+	seed := a.Seed(theTask)
+	if Ticket(binary.BigEndian.Uint64(seed[:])) == a.Ticket(theTask) || workload.Hash(seed) == a.Hash() {
+		t.Error("the seed gives something else away")
+	}
+	gpu := theTask
+	gpu.Class = "gpu"
+	if a.Seed(gpu) == seed || a.Ticket(gpu) == a.Ticket(theTask) {
+		t.Error("the class does not count")
 	}
 }
 

@@ -450,6 +450,9 @@ func TestModel(t *testing.T) {
 	for i := range settings {
 		s := &settings[i]
 		t.Run(s.name, func(t *testing.T) {
+			if testing.Short() && i > 0 {
+				t.Skip("one setting is enough")
+			}
 			t.Parallel()
 			w := newWorld(t, s)
 			policy := s.policy
