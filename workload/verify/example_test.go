@@ -125,3 +125,37 @@ func ExampleDecoy() {
 	// <nil>
 	// verify: the auditor was wrong about a known case: it repeated the claim
 }
+
+// Names cost nothing: so many fresh ones that agree are believed at a trust.
+func ExampleIdentities() {
+	for _, trust := range []uint64{2, 10, 100, 10_000} {
+		fmt.Println(trust, verify.Identities(trust))
+	}
+	// Output:
+	// 2 1
+	// 10 4
+	// 100 7
+	// 10000 14
+}
+
+// A provider becomes known by work that others confirm, and unknown by one lie.
+func ExampleRecord() {
+	now := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	var bob verify.Record
+	for range 30 {
+		if err := bob.Apply(verify.WorkerVerdict{Worker: "bob", Standing: verify.Agreed, Confirmed: true}, now); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(bob.ScoreAt(now), verify.Weight(bob.ScoreAt(now)))
+	fmt.Println(bob.ScoreAt(now.Add(verify.HalfLife))) // after a while without work
+
+	if err := bob.Apply(verify.WorkerVerdict{Worker: "bob", Standing: verify.Wrong}, now); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(bob.ScoreAt(now) < verify.DefaultNewcomer)
+	// Output:
+	// 30 9
+	// 15
+	// true
+}
