@@ -123,9 +123,15 @@ func (b *books) industrial(j *job, asked int64) (l Lease, code Code, wait int64)
 	}
 	ofBuyer, ofProvider := j.ofBuyer, j.ofProvider
 	held, ahead := j.capacity, b.burst // the marks
-	if !b.buyers.within(buyer, now, ofBuyer) ||
-		!b.providers.within(provider, now, ofProvider) {
-		held, ahead, ofBuyer, ofProvider = b.borrow(j, now, buyer, provider)
+	if !b.buyers.within(buyer, now, ofBuyer) || !b.providers.within(provider, now, ofProvider) {
+		over := int64(0)
+		if !b.buyers.within(buyer, now, ofBuyer) {
+			over, ofBuyer = over+1, 0
+		}
+		if !b.providers.within(provider, now, ofProvider) {
+			over, ofProvider = over+1, 0
+		}
+		held, ahead = b.marks(j, over, b.contended(now))
 	}
 	if b.held()+j.shards <= held && b.total.wait(now, j.cost, ahead) <= 0 {
 		if at := b.leases[Industrial-1].take(); at != 0 {
@@ -153,21 +159,6 @@ func (b *books) findBuyer(key uint64, now int64) *record {
 	b.turns.lapse(now)
 	b.buyers.waiting = b.turns.first
 	return b.buyers.find(key, now)
-}
-
-// borrow returns the marks up to which a job may fill the shards and the burst if
-// it is not within both shares, and what it is charged within each.
-func (b *books) borrow(j *job, now int64, buyer, provider *record) (held, ahead, ofBuyer, ofProvider int64) {
-	over := int64(0)
-	ofBuyer, ofProvider = j.ofBuyer, j.ofProvider
-	if !b.buyers.within(buyer, now, ofBuyer) {
-		over, ofBuyer = over+1, 0
-	}
-	if !b.providers.within(provider, now, ofProvider) {
-		over, ofProvider = over+1, 0
-	}
-	held, ahead = b.marks(j, over, b.contended(now))
-	return held, ahead, ofBuyer, ofProvider
 }
 
 // marks are for a job that is over so many of its shares.
@@ -234,8 +225,5 @@ func (b *books) drop(h *lease, lane uint, at uint32) {
 	p := placeOf(h.end-h.length, h.end)
 	in := b.wheel.add(p, lane, -int64(h.shards))
 	ls.remove(in, at)
-	if in.first == 0 {
-		b.wheel.end(p)
-	}
 	ls.append(&ls.free, at)
 }

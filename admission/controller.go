@@ -67,7 +67,7 @@ func (c *Controller) ready() {
 }
 
 // Decide is [Controller.DecideAt] at the time that the clock tells.
-func (c *Controller) Decide(r Request) Decision { return c.decide(&r, c.now()) }
+func (c *Controller) Decide(r Request) Decision { return c.decide(&r) }
 
 // DecideAt answers r at now. An admitted job is charged in full at once and holds
 // its shards until now+duration, when its lease ends by itself; ending earlier is
@@ -78,14 +78,27 @@ func (c *Controller) Decide(r Request) Decision { return c.decide(&r, c.now()) }
 // StaleSignal and Brownout, TooLarge, DeferredTight, then the shares, Capacity,
 // BurstExhausted, LeasesExhausted. A consumer can only meet the first and the
 // last.
-func (c *Controller) DecideAt(r Request, now time.Time) Decision { return c.decide(&r, c.at(now)) }
+func (c *Controller) DecideAt(r Request, now time.Time) Decision { return c.decideAt(&r, now) }
 
-func (c *Controller) decide(r *Request, now int64) Decision {
-	d := c.judge(r, now)
+// decide and decideAt take a pointer, so that the methods above are inlined and the
+// request is copied once.
+func (c *Controller) decide(r *Request) Decision {
+	now := c.now() // before it, a zero Controller has no log to look at
 	if c.log != nil {
-		c.logDecision(r, d, now)
+		return c.decideLogged(r, now)
 	}
-	return d
+	return c.judge(r, now)
+}
+
+func (c *Controller) decideAt(r *Request, t time.Time) Decision {
+	now, ok := c.line.here(t.UnixNano()) // as c.at does, without its call
+	if !ok {
+		now = c.turn(t)
+	}
+	if c.log != nil {
+		return c.decideLogged(r, now)
+	}
+	return c.judge(r, now)
 }
 
 // at places t on the line.
@@ -179,4 +192,10 @@ func (c *Controller) Release(l Lease) bool { return c.books.release(l, c.now()) 
 // part of its charges that lies between now and the deadline. It reports whether
 // there was something to give back: not for the zero Lease, after the deadline,
 // or a second time.
-func (c *Controller) ReleaseAt(l Lease, now time.Time) bool { return c.books.release(l, c.at(now)) }
+func (c *Controller) ReleaseAt(l Lease, now time.Time) bool {
+	at, ok := c.line.here(now.UnixNano()) // as c.at does, without its call
+	if !ok {
+		at = c.turn(now)
+	}
+	return c.books.release(l, at)
+}

@@ -81,20 +81,31 @@ func (b *books) change(now int64) int64 {
 
 // fits returns when from on shards and burst have room for a job that is within
 // the buyer's share from ofBuyer on and within the provider's from ofProvider on.
-// It may come in before that, under lower marks.
+// It may come in before that, under lower marks: those are tried first, and higher
+// ones only if they begin before the answer.
 func (b *books) fits(j *job, now, from, ofBuyer, ofProvider int64, contended bool) int64 {
-	starts := [...]int64{max(from, ofBuyer, ofProvider), max(from, min(ofBuyer, ofProvider)), from}
-	first, needed := int64(never), b.held()+j.shards
-	for over, start := range &starts {
-		if over > 0 && start == starts[over-1] {
-			continue // the marks are lower, and nothing is won
-		}
-		held, ahead := b.marks(j, int64(over), contended)
-		at := max(start, b.total.tat+j.cost-ahead)
-		if needed > held && at < first {
-			at = max(at, b.wheel.freeAt(needed-held, now))
-		}
-		first = min(first, at)
+	within := max(from, ofBuyer, ofProvider)
+	borrowed := max(from, min(ofBuyer, ofProvider)) // from then on over one share at most
+	first := int64(never)
+	if from < borrowed {
+		first = b.fitsUnder(j, now, from, 2, contended)
+	}
+	if borrowed < min(within, first) {
+		first = min(first, b.fitsUnder(j, now, borrowed, 1, contended))
+	}
+	if within < first {
+		first = min(first, b.fitsUnder(j, now, within, 0, contended))
 	}
 	return first
+}
+
+// fitsUnder returns when from start on there is room under the marks for a job
+// that is over so many of its shares.
+func (b *books) fitsUnder(j *job, now, start, over int64, contended bool) int64 {
+	held, ahead := b.marks(j, over, contended)
+	at := max(start, b.total.tat+j.cost-ahead)
+	if missing := b.held() + j.shards - held; missing > 0 {
+		at = max(at, b.wheel.freeAt(missing, now))
+	}
+	return at
 }

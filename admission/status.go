@@ -84,9 +84,10 @@ func (b *books) report(st *Status, now int64) {
 	}
 }
 
-// logDecision tells the log. If a handler panics or ends the goroutine, the
-// caller never hears of its lease, and so the lease ends here.
-func (c *Controller) logDecision(r *Request, d Decision, now int64) {
+// decideLogged decides and tells the log. If a handler panics or ends the
+// goroutine, the caller never hears of its lease, and so the lease ends here.
+func (c *Controller) decideLogged(r *Request, now int64) Decision {
+	d := c.judge(r, now)
 	returned := false
 	defer func() {
 		if !returned {
@@ -95,6 +96,7 @@ func (c *Controller) logDecision(r *Request, d Decision, now int64) {
 	}()
 	c.writeDecision(r, d)
 	returned = true
+	return d
 }
 
 func (c *Controller) writeDecision(r *Request, d Decision) {

@@ -209,21 +209,24 @@ type claim struct {
 	key  uint64
 }
 
-// give returns the unused part of what c was charged. Who has no record any more
-// owed nothing when it lost it, and nothing comes back.
+// give returns the unused part of what c was charged.
 func (t *tenants) give(c claim, unused float64) {
-	if c.cost == 0 {
-		return
+	cost := int64(float64(c.cost) * unused)
+	if r := t.home(c.key); r.key == c.key {
+		r.tat -= cost
+	} else {
+		t.giveAway(c.key, cost)
 	}
-	r := t.home(c.key)
-	if r.key != c.key {
-		at, ok := t.lookup(c.key)
-		if !ok {
-			return
-		}
-		r = &t.records[at]
+}
+
+// giveAway is give to a tenant whose record does not stand where most do. Who has
+// none any more owed nothing when it lost it, and nothing comes back.
+//
+//go:noinline
+func (t *tenants) giveAway(key uint64, cost int64) {
+	if at, ok := t.lookup(key); ok {
+		t.records[at].tat -= cost
 	}
-	r.tat -= int64(float64(c.cost) * unused)
 }
 
 // idle reports whether the tenant was not admitted in this epoch or the last.

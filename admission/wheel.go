@@ -1,11 +1,15 @@
 package admission
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Invariant: held is the sum of all cells, and at least the shards of all leases
 // neither released nor past their deadline. A lost lease is counted up to 1/32 of
 // its length too long, never too short; its shards and its place come free at one
-// moment. A cell's bit is set while the cell holds something.
+// moment. A cell's bit is set while the cell holds something; it stays when that is
+// given back, until the cell is due.
 
 // wheel keeps the leases by their deadlines and frees them when these have come: a
 // timing wheel without cascading (as in Linux), with levels of growing width.
@@ -17,7 +21,7 @@ type wheel struct {
 	known struct{ over, upTo, at int64 }
 
 	swept [levels]int64  // the turn up to which a level is empty
-	full  [levels]bitmap // which cells hold something
+	full  [levels]bitmap // which cells hold something, or did
 	count [levels]int    // how many
 	cells [levels][cellsPerLevel]cell
 }
@@ -68,15 +72,6 @@ func (w *wheel) begin(p place) {
 	}
 }
 
-// end notes that a lane has nothing more in p.
-func (w *wheel) end(p place) {
-	at := int(p.turn & (cellsPerLevel - 1))
-	if c := &w.cells[p.level][at]; c[0].leases.first|c[1].leases.first == 0 {
-		w.full[p.level].clear(at)
-		w.count[p.level]--
-	}
-}
-
 // sweep frees what ended by now: the places of leases in one go, however many.
 func (w *wheel) sweep(now int64, tables *[len(Lanes)]leases) {
 	for level := range levels {
@@ -104,26 +99,29 @@ func (w *wheel) sweep(now int64, tables *[len(Lanes)]leases) {
 	}
 }
 
-// freeAt returns when so many shards will have come free, if none are given back:
-// never, if more are missing than are held. It takes a step for each occupied
-// cell on the way, but none if it is asked the same again.
+// freeAt returns when missing shards, at least 1, will have come free if none are
+// given back: never, if more are missing than are held. It takes a step for each
+// cell on the way that has its bit, but none if it is asked the same again.
 func (w *wheel) freeAt(missing, now int64) int64 {
-	if missing <= 0 {
-		return now
+	if missing > w.known.upTo || missing <= w.known.over {
+		w.walk(missing, now)
 	}
-	if missing <= w.known.upTo && missing > w.known.over {
-		return w.known.at
-	}
+	return w.known.at
+}
+
+// walk makes known when so many shards will have come free.
+func (w *wheel) walk(missing, now int64) {
 	u := w.upcoming(now)
 	for freed := int64(0); ; {
 		c, end := u.next()
 		if c == nil {
-			return never
+			w.known.over, w.known.upTo, w.known.at = freed, math.MaxInt64, never
+			return
 		}
 		over := freed
 		if freed += c[0].shards + c[1].shards; freed >= missing {
 			w.known.over, w.known.upTo, w.known.at = over, freed, end
-			return end
+			return
 		}
 	}
 }
@@ -139,7 +137,7 @@ func (w *wheel) placeAt(lane int, now int64) int64 {
 	}
 }
 
-// upcoming walks the cells that hold something, by their ends.
+// upcoming walks the cells that have their bit, by their ends.
 type upcoming struct {
 	w    *wheel
 	now  int64
@@ -169,7 +167,7 @@ func (u *upcoming) seek(level int, turn int64) {
 	}
 }
 
-// next returns the next cell and its end, or nil and never.
+// next returns the next cell and its end, or nil and never. The cell may be empty.
 func (u *upcoming) next() (*cell, int64) {
 	level, end := 0, u.ends[0]
 	for l := 1; l < levels; l++ {
