@@ -173,7 +173,7 @@ func TestNilDatabase(t *testing.T) {
 	for _, c := range []struct{ got, want error }{
 		{err1, receipt.ErrOptions}, {receiptsql.Migrate(ctx, nil), receipt.ErrOptions},
 		{err2, settlement.ErrOptions}, {err3, settlement.ErrOptions}, {settlementsql.Migrate(ctx, nil), settlement.ErrOptions},
-		{err4, courier.ErrOptions}, {couriersql.Migrate(ctx, nil), courier.ErrInvalid},
+		{err4, courier.ErrOptions}, {couriersql.Migrate(ctx, nil), courier.ErrOptions},
 	} {
 		if !errors.Is(c.got, c.want) {
 			t.Errorf("%v, want %v", c.got, c.want)
