@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
@@ -42,7 +43,7 @@ type Options struct {
 // changes: no order is passed by twice, and no method that changes orders holds
 // the book for more than some hundred of them at a time.
 type Book struct {
-	mu sync.Mutex // guards everything below but capacity and changed
+	mu sync.Mutex // guards everything below but capacity, running and changed
 
 	capacity int
 	seq      uint64 // of the youngest order
@@ -63,6 +64,8 @@ type Book struct {
 	held        []reservation
 	freeHeld    uint32
 	reservation uint64 // number of the youngest reservation
+
+	running atomic.Bool // a Loop runs
 
 	steps uint64 // orders looked at and moved so far; tests hold bounds on it
 

@@ -2,6 +2,8 @@ package match
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -25,6 +27,9 @@ func (l *Loop) now() time.Time {
 	var t time.Time
 	err := callback.Run("Clock.Now", func() error {
 		t = l.o.Clock.Now()
+		if y := t.UTC().Year(); y < 1 || y > 9999 { // no receipt can say so
+			return fmt.Errorf("match: the clock tells the year %d", y)
+		}
 		return nil
 	})
 	if err != nil {
@@ -41,6 +46,18 @@ func (l *Loop) now() time.Time {
 	l.reports.reading = t
 	l.reports.mu.Unlock()
 	return t
+}
+
+// wraps is errors.Is for an error of the caller's code, which may fail at that.
+func wraps(err, target error) (is bool) {
+	if err == nil {
+		return false
+	}
+	_ = callback.Run("errors.Is", func() error {
+		is = errors.Is(err, target)
+		return nil
+	})
+	return is
 }
 
 // mode asks the engine.

@@ -3,32 +3,21 @@ package match
 import (
 	"math"
 	"time"
+
+	"github.com/computemarket/computemarket/internal/elapsed"
 )
 
-const longestLeap = 30 * 24 * time.Hour
-
-// elapsed adds up the time that passes by a clock. It never runs backward, also
-// where the clock does: then nothing has passed. Nor does it come near its end
-// in one leap: a clock that is set forward by more than longestLeap passes that.
-type elapsed struct {
-	last    time.Time
-	running bool
-	sum     time.Duration
+// passing adds up the time that passes between two looks at a clock. It never runs
+// backward, and no step of the clock makes it leap.
+type passing struct {
+	watch elapsed.Watch
+	sum   time.Duration
 }
 
 // tick takes a reading of the clock.
-func (e *elapsed) tick(now time.Time) time.Duration {
-	e.sum = e.at(now)
-	e.last, e.running = now, true
-	return e.sum
-}
-
-// at is what tick would return.
-func (e *elapsed) at(now time.Time) time.Duration {
-	if !e.running {
-		return e.sum
-	}
-	return later(e.sum, min(max(0, now.Sub(e.last)), longestLeap))
+func (p *passing) tick(now time.Time) time.Duration {
+	p.sum = later(p.sum, p.watch.Look(now))
+	return p.sum
 }
 
 // later adds times of which the longest means for ever.

@@ -75,7 +75,8 @@ var (
 	ErrBadAsk = errors.New("match: the ask is at fault")
 )
 
-// ErrRunning reports a second [Loop.Run] beside the first.
+// ErrRunning reports a second [Loop.Run] beside the first, of the same Loop or of
+// another one of the same [Book]: two would record the units of a bid out of order.
 var ErrRunning = errors.New("match: loop is already running")
 
 // A PanicError is the failure of a match whose [LoopOptions.Finalize] panicked.

@@ -115,7 +115,7 @@ func (b *Book) each(n int, f func(i int)) {
 // free again, unless a later match of the bid has got its own by then; in that
 // case they are left out, and Resume counts them as filled.
 //
-// Possible errors: [ErrEnded].
+// Possible errors: [ErrEnded], [ErrSide].
 func (b *Book) Release(m Match, s Side) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,7 +135,7 @@ func (b *Book) release(m Match, s Side) error {
 
 // Drop ends one side of a match and cancels the rest of that order.
 //
-// Possible errors: [ErrEnded].
+// Possible errors: [ErrEnded], [ErrSide].
 func (b *Book) Drop(m Match, s Side) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,6 +151,22 @@ func (b *Book) drop(m Match, s Side) error {
 	b.close(r, s, 0)
 	b.end(m.slot)
 	return nil
+}
+
+// giveUp is Drop for whoever tells that an order is over: it is, also if somebody
+// else has closed the match, which is [ErrEnded].
+func (b *Book) giveUp(m Match, s Side) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.drop(m, s)
+	if err != nil && m.book == b {
+		id := m.Bid
+		if s == Ask {
+			id = m.Ask
+		}
+		_, _ = b.cancel(b.name(id), id) // unless it has gone already
+	}
+	return err
 }
 
 // close ends one side of a match; left is what the order has left then.

@@ -273,3 +273,32 @@ func TestManyFailuresFewLines(t *testing.T) {
 		}
 	})
 }
+
+// What an account alone is given when its order is set aside, it has from the one
+// before: an order that comes and goes allocates nothing. A crowd's places go.
+func TestAsideAllocatesNothing(t *testing.T) {
+	b := newBook(t, nil)
+	bid(t, b, "b", 1, 9)
+	ask(t, b, "a", 1, 9)
+	ms := make([]Match, 0, 8)
+	if n := testing.AllocsPerRun(100, func() {
+		ms = b.Propose(ms[:0], admission.Consumer, 8)
+		b.Release(ms[0], Bid)
+		b.Release(ms[0], Ask)
+	}); n != 0 {
+		t.Errorf("%v allocations for a match that comes back", n)
+	}
+	b = newBook(t, nil)
+	industry(t, b, 10*hold, 1)
+	all(b, admission.Industrial)
+	for i := range 10 * hold {
+		b.Cancel(fmt.Sprint("b", i))
+		b.Cancel(fmt.Sprint("a", i))
+	}
+	for i, g := range b.groups {
+		if cap(g.orders.items) > hold || g.account != "" {
+			t.Errorf("group %d of %q keeps room for %d", i, g.account, cap(g.orders.items))
+		}
+	}
+	b.verify(t)
+}

@@ -89,7 +89,9 @@ func (x *index) tag(n name, id string) uint32 {
 
 func (b *Book) name(id string) name {
 	n, _ := nameOf(id)
-	n.tag = b.index.tag(n, id)
+	if len(id) <= MaxID { // no longer one is in the book, and hashing it would take its time
+		n.tag = b.index.tag(n, id)
+	}
 	return n
 }
 

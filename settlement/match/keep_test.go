@@ -3,7 +3,9 @@ package match
 import (
 	"context"
 	"errors"
+	"iter"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -222,13 +224,17 @@ func TestMatchOfAnotherBook(t *testing.T) {
 	pass(other)
 	_, err := other.JobID(ms[0])
 	for _, err := range []error{
-		err, other.Commit(ms[0]), other.Release(ms[0], Bid), other.Drop(ms[0], Ask), other.giveBack(ms[0], 0), new(Book).Commit(ms[0]),
+		err, other.Commit(ms[0]), other.Release(ms[0], Bid), other.Drop(ms[0], Ask), other.giveBack(ms[0], 0), other.giveUp(ms[0], Bid), other.giveUp(ms[0], Ask), new(Book).Commit(ms[0]),
 	} {
 		if !errors.Is(err, ErrEnded) {
 			t.Errorf("%v, want ErrEnded", err)
 		}
 	}
 	want(t, other, "untouched", "b", 1, 0, 1)
+	want(t, other, "untouched", "a", 1, 0, 1)
+	if r, _ := other.Get("b"); r.Waiting {
+		t.Error("the bid of another book waits")
+	}
 	if err := b.Commit(ms[0]); err != nil {
 		t.Error(err)
 	}
@@ -334,5 +340,40 @@ func TestZeroValues(t *testing.T) {
 		if _, err := NewLoop(c.book, c.log, nil); !errors.Is(err, ErrOptions) {
 			t.Errorf("%v, %v: %v", c.book, c.log, err)
 		}
+	}
+}
+
+// A History that exits its goroutine is a failure, as is one that panics.
+func TestHistoryThatFails(t *testing.T) {
+	for _, fail := range []func(){func() { panic("boom") }, runtime.Goexit} {
+		if _, err := Resume(t.Context(), history(fail), 0, nil); err == nil {
+			t.Error("no error")
+		}
+	}
+}
+
+type history func()
+
+func (h history) After(context.Context, uint64) iter.Seq2[receipt.Record, error] {
+	return func(func(receipt.Record, error) bool) { h() }
+}
+
+// An id that is longer than any in the book is not there, whatever its length.
+func TestAskedForLongIDs(t *testing.T) {
+	b := newBook(t, nil)
+	id := strings.Repeat("x", MaxID)
+	bid(t, b, id, 1, 1)
+	if _, ok := b.Get(id); !ok {
+		t.Error("the longest id is not found")
+	}
+	id += "x"
+	if n := b.name(id); n.tag != 0 {
+		t.Error("it is hashed")
+	}
+	_, ok := b.Get(id)
+	_, err1 := b.Cancel(id)
+	_, err2 := b.Replace(id, 1, 1, epoch)
+	if ok || !errors.Is(err1, ErrUnknown) || !errors.Is(err2, ErrUnknown) {
+		t.Errorf("found %v, cancel %v, replace %v", ok, err1, err2)
 	}
 }

@@ -25,7 +25,7 @@ type lanes struct {
 	turns int // matches that consumers had since industry's turn; Run's alone
 
 	mu     sync.Mutex
-	passed elapsed
+	passed passing
 	watch  [len(admission.Lanes)]watch
 }
 
@@ -40,7 +40,7 @@ type watch struct {
 // every IndustrialEvery matches one is industry's if it has any. The count goes
 // on from pass to pass, so it holds even if there is room for one at a time.
 // Only lanes that can are served.
-func (l *Loop) pass(can [len(admission.Lanes)]bool, now time.Time, passed time.Duration) (fs []flight) {
+func (l *Loop) pass(can [len(admission.Lanes)]bool, passed time.Duration) (fs []flight) {
 	if free := l.free(); free > 0 && passed >= l.askAt && l.book.pending() {
 		mode, err := l.mode()
 		if err != nil {
@@ -51,7 +51,7 @@ func (l *Loop) pass(can [len(admission.Lanes)]bool, now time.Time, passed time.D
 		ms := l.share(free, can)
 		fs = l.fresh[:0]
 		for _, m := range ms {
-			fs = append(fs, flight{match: m, dryRun: mode != settlement.Real, began: now})
+			fs = append(fs, flight{match: m, dryRun: mode != settlement.Real, began: passed})
 		}
 		clear(ms)
 		l.proposed, l.fresh = ms[:0], fs
@@ -147,8 +147,15 @@ func (s *lanes) waiting(lane admission.Lane, now time.Time, after time.Duration)
 	if !w.hungry {
 		return 0, false
 	}
-	d := s.passed.at(now) - w.since
+	d := s.passed.tick(now) - w.since
 	return d, d >= after
+}
+
+// rest forgets who waits: while the loop does not run, no lane can get anything.
+func (s *lanes) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.watch[:])
 }
 
 // tick takes a reading of the clock and returns how much time has passed.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
@@ -18,14 +17,13 @@ import (
 // those are durable takes the orders out of the book. Whatever fails on the way
 // leaves the orders where they were and pays nobody.
 //
-// One Loop serves a Book. A Loop comes from [NewLoop]; the zero Loop does not
+// One Loop serves a Book at a time. A Loop comes from [NewLoop]; the zero Loop does not
 // run.
 type Loop struct {
 	book *Book
 	sink Log
 	o    LoopOptions
 
-	running atomic.Bool
 	lanes   lanes
 	reports reports
 
@@ -53,8 +51,8 @@ type Loop struct {
 // flight is a match on its way to a receipt.
 type flight struct {
 	match  Match
-	dryRun bool // the mode when it was proposed
-	began  time.Time
+	dryRun bool          // the mode when it was proposed
+	began  time.Duration // of the time that passes by the clock
 
 	err            error // Finalize's
 	badBid, badAsk bool  // its verdict
@@ -98,10 +96,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	if l.book == nil {
 		return errNoLoop
 	}
-	if !l.running.CompareAndSwap(false, true) {
+	if !l.book.running.CompareAndSwap(false, true) {
 		return ErrRunning
 	}
-	defer l.running.Store(false)
+	defer l.book.running.Store(false)
 
 	// Appends outlive ctx by the grace, see below.
 	actx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -154,7 +152,7 @@ func (l *Loop) turn(ctx, actx context.Context, workers *sync.WaitGroup) (wait ti
 		can[i] = !l.expire(lane, now)
 		more = l.book.wake(lane, passed) || !can[i] || more
 	}
-	l.start(ctx, workers, l.pass(can, now, passed))
+	l.start(ctx, workers, l.pass(can, passed))
 	l.append(actx, passed)
 	if more || l.free() > 0 && passed >= l.askAt && l.book.pending() {
 		return 0, true // also if the append has just taken what was ready
@@ -185,6 +183,7 @@ func (l *Loop) stop(actx context.Context) {
 	if n := len(l.batch); n > 0 {
 		l.log(slog.LevelWarn, "match loop ends with receipts not known to be recorded", "receipts", n)
 	}
+	l.lanes.rest()
 	l.reportRest()
 }
 

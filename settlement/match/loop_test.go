@@ -428,6 +428,19 @@ func TestLoopExpires(t *testing.T) {
 	})
 }
 
+func TestRetryBounds(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range [][4]time.Duration{ // set, and what they become
+		{0, 0, 50 * ms, 5000 * ms}, {0, 10 * ms, 10 * ms, 10 * ms}, {0, 60 * ms, 50 * ms, 60 * ms},
+		{9000 * ms, 0, 9000 * ms, 9000 * ms}, {1, 2, 1, 2}, {3, 2, 3, 3},
+	} {
+		o := LoopOptions{RetryMin: c[0], RetryMax: c[1]}
+		if err := o.defaults(); err != nil || o.RetryMin != c[2] || o.RetryMax != c[3] {
+			t.Errorf("%v: %v and %v, %v", c, o.RetryMin, o.RetryMax, err)
+		}
+	}
+}
+
 func TestLoopOptions(t *testing.T) {
 	for _, o := range []LoopOptions{
 		{Parallel: -1}, {Batch: -1}, {IndustrialEvery: -1}, {OnFailure: 2}, {ReturnAfter: -1},

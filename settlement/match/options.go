@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -29,8 +30,13 @@ type Engine interface {
 
 // Clock tells the time. Nothing but expiry, delays, the age of orders and a
 // receipt's IssuedAt depends on it. Expiry follows its wall clock, wherever that
-// is set; delays and ages follow the time that passes by it, forward only. The
-// Loop looks at it once a second at least while anything waits for it.
+// is set; delays follow the time that passes by it. For these a step of more than
+// a minute, or one that only makes good a step back, counts no further than time
+// passes by the process's own clock, unless the readings are monotonic: a clock
+// that is set makes nothing early and nothing late. A clock that is moved by hand
+// is moved in steps of a minute at most. The Loop looks at it once a second at
+// least while anything waits for it. A year before 1 or after 9999, which no
+// receipt can hold, is a reading that failed.
 type Clock interface {
 	Now() time.Time
 }
@@ -96,7 +102,9 @@ type LoopOptions struct {
 	StarveAfter time.Duration
 
 	// RetryMin and RetryMax bound the pause after a failed append; it doubles
-	// from one to the other. Default to 50 ms and 5 s.
+	// from one to the other. An engine that cannot tell its mode is asked again
+	// after RetryMin. Default to 50 ms and 5 s, or both to the one that is set
+	// where the other's default would not fit.
 	RetryMin, RetryMax time.Duration
 
 	// Grace is how long Run may still take to append receipts of finished work
@@ -149,7 +157,7 @@ func (o *LoopOptions) defaults() error {
 	o.ReturnAfter = cmp.Or(o.ReturnAfter, time.Second)
 	o.IndustrialEvery = cmp.Or(o.IndustrialEvery, 8)
 	o.StarveAfter = cmp.Or(o.StarveAfter, time.Minute)
-	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
+	o.RetryMin = cmp.Or(o.RetryMin, min(50*time.Millisecond, cmp.Or(o.RetryMax, math.MaxInt64)))
 	o.RetryMax = max(o.RetryMin, cmp.Or(o.RetryMax, 5*time.Second))
 	o.Grace = cmp.Or(o.Grace, 5*time.Second)
 	return nil

@@ -100,6 +100,36 @@ func TestStarvesOnTime(t *testing.T) {
 	})
 }
 
+// Between two runs no lane starves: nothing can match then.
+func TestNobodyStarvesBetweenRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		var log lines
+		working := false
+		l, stop := running(t, b, new(receipttest.Mem), &LoopOptions{
+			Parallel: 1, StarveAfter: time.Minute, Logger: log.logger(),
+			Finalize: func(ctx context.Context, m Match) error { working = true; <-ctx.Done(); return ctx.Err() },
+		})
+		crowd(t, b, admission.Consumer, 2)
+		crowd(t, b, admission.Industrial, 2)
+		time.Sleep(30 * time.Second)
+		stop()
+		time.Sleep(50 * time.Second)
+		for _, lane := range admission.Lanes {
+			if s := l.Stats(lane); s.Waiting != 0 || s.Starving {
+				t.Errorf("between two runs: %+v", s)
+			}
+		}
+		stop = run(t, l)
+		time.Sleep(time.Minute - 1)
+		synctest.Wait()
+		if n := log.count("lane starves"); n != 0 || !working {
+			t.Error(log.text())
+		}
+		stop()
+	})
+}
+
 // While the log does not answer, no more is proposed than one append beside the
 // one under way.
 func TestSlowLogHoldsTheMatches(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 type appendResult struct {
 	statuses []receipt.Status
 	err      error
+	invalid  bool // err wraps receipt.ErrInvalid
 }
 
 // lost is a match that has no name, because somebody else closed it.
@@ -111,24 +112,24 @@ func (l *Loop) record(ctx context.Context) appendResult {
 			return appendResult{err: fmt.Errorf("match: the log answered %v", s)}
 		}
 	}
-	return appendResult{statuses, err}
+	// A copy, because the log may use its slice again in the next append.
+	return appendResult{slices.Clone(statuses), err, wraps(err, receipt.ErrInvalid)}
 }
 
 // finish takes the log's answer: out of the book with what is durable, and
 // again later with everything if nothing is known.
 func (l *Loop) finish(ctx context.Context, a appendResult) {
 	l.appending = false
+	passed := l.lanes.tick(l.now())
 	for _, x := range l.lost {
 		l.check(x.err)
-		_ = l.book.Release(x.match, Bid) // of the two sides, what is still open
+		_ = l.book.giveBack(x.match, later(passed, l.o.ReturnAfter)) // of the two sides, what is still open
 		_ = l.book.Release(x.match, Ask)
 		l.onFailed(x.match, x.err)
 	}
 	l.lost = nil
-	now := l.now()
-	passed := l.lanes.tick(now)
 	if a.statuses == nil {
-		l.retry(a.err, passed)
+		l.retry(a, passed)
 		return
 	}
 	l.pause, l.retryAt = 0, 0
@@ -137,21 +138,21 @@ func (l *Loop) finish(ctx context.Context, a appendResult) {
 	l.append(ctx, passed) // the disk need not wait for the book
 	l.commit(fs, a.statuses)
 	l.wakeEngine()
-	l.announce(fs, rs, a.statuses, tries, now)
+	l.announce(fs, rs, a.statuses, tries, passed)
 	clear(fs)
 	clear(rs)
 	l.spare, l.spareReceipts = fs[:0], rs[:0]
 }
 
 // retry is after an append of which nothing is known, or nothing was written.
-func (l *Loop) retry(err error, passed time.Duration) {
+func (l *Loop) retry(a appendResult, passed time.Duration) {
 	l.persistFailed(1)
-	if errors.Is(err, receipt.ErrInvalid) && l.refuseInvalid() {
+	if a.invalid && l.refuseInvalid() {
 		return // the others at once
 	}
 	l.pause = min(max(l.o.RetryMin, later(l.pause, l.pause)), l.o.RetryMax)
 	l.retryAt = later(passed, l.pause)
-	l.log(slog.LevelError, "receipts not recorded", "receipts", len(l.batch), "retry", l.pause, "err", err)
+	l.log(slog.LevelError, "receipts not recorded", "receipts", len(l.batch), "retry", l.pause, "err", a.err)
 }
 
 func recorded(s receipt.Status) bool { return s == receipt.Inserted || s == receipt.Duplicate }
@@ -172,7 +173,7 @@ func (l *Loop) commit(fs []flight, statuses []receipt.Status) {
 }
 
 // announce tells the caller what the log did with each receipt.
-func (l *Loop) announce(fs []flight, rs []receipt.Receipt, statuses []receipt.Status, tries int, now time.Time) {
+func (l *Loop) announce(fs []flight, rs []receipt.Receipt, statuses []receipt.Status, tries int, passed time.Duration) {
 	done := make([]int, 0, len(fs))
 	for i, s := range statuses {
 		if !recorded(s) {
@@ -188,7 +189,7 @@ func (l *Loop) announce(fs []flight, rs []receipt.Receipt, statuses []receipt.St
 	if l.o.Metrics != nil {
 		l.tell("Metrics.Matched", len(done), func(i int) {
 			f := &fs[done[i]]
-			l.o.Metrics.Matched(f.dryRun, max(0, now.Sub(f.began)))
+			l.o.Metrics.Matched(f.dryRun, passed-f.began)
 		})
 	}
 	if l.o.OnFinal != nil {
@@ -201,7 +202,7 @@ func (l *Loop) announce(fs []flight, rs []receipt.Receipt, statuses []receipt.St
 func (l *Loop) refuse(f *flight, r *receipt.Receipt, err error) {
 	err = fmt.Errorf("%w: receipt refused: %w", ErrBadBid, err)
 	l.log(slog.LevelError, "bid dropped", "bid", f.match.Bid, "job", r.JobID, "err", err)
-	l.check(l.book.Drop(f.match, Bid))
+	l.check(l.book.giveUp(f.match, Bid))
 	l.check(l.book.Release(f.match, Ask))
 	l.onFailed(f.match, err)
 }

@@ -45,7 +45,7 @@ func Resume(ctx context.Context, log History, after uint64, orders []Order) ([]O
 	for i := range orders {
 		filled[orders[i].ID] = &fill{side: orders[i].Side}
 	}
-	err := callback.Guard("History.After", func() error {
+	err := callback.Run("History.After", func() error {
 		for rec, err := range log.After(ctx, after) {
 			if err != nil {
 				return err

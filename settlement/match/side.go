@@ -198,20 +198,22 @@ func (b *Book) leaveGroup(slot uint32) {
 	}
 	s.top.remove(gr.at)
 	delete(s.byName, gr.account)
-	*gr = group{at: int(b.freeGroup)}
-	b.freeGroup = g
+	gr.account, gr.orders.items = "", gr.orders.items[:0]
+	if cap(gr.orders.items) > hold { // a crowd's; a few places are kept for the next account
+		gr.orders.items = nil
+	}
+	gr.at, b.freeGroup = int(b.freeGroup), g
 }
 
 func (b *Book) newGroup(account string) (g uint32) {
 	if g = b.freeGroup; g != 0 {
 		b.freeGroup = uint32(b.groups[g].at)
-	} else {
-		b.groups = append(b.groups, group{})
-		g = uint32(len(b.groups) - 1)
+		b.groups[g].account = account
+		return g
 	}
-	b.groups[g] = group{account: account, orders: heap[rank]{
+	b.groups = append(b.groups, group{account: account, orders: heap[rank]{
 		before: rank.before,
 		moved:  func(r rank, i int) { b.orders[r.slot].prev = uint32(i); b.steps++ },
-	}}
-	return g
+	}})
+	return uint32(len(b.groups) - 1)
 }

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -201,20 +202,127 @@ func TestForEver(t *testing.T) {
 	})
 }
 
-func TestElapsed(t *testing.T) {
+func TestLaterSaturates(t *testing.T) {
 	if later(math.MaxInt64-1, 2) != math.MaxInt64 || later(1, math.MaxInt64) != math.MaxInt64 || later(1, 2) != 3 {
 		t.Error("later does not saturate")
 	}
-	var e elapsed
-	if got := e.at(epoch); got != 0 {
-		t.Errorf("before the first reading: %v", got)
-	}
-	for _, c := range []struct{ at, want time.Duration }{
-		{0, 0}, {5, 5}, {5, 5}, {-100, 5}, {-90, 15},
-		{math.MaxInt64, 15 + longestLeap}, {math.MaxInt64, 15 + longestLeap},
+}
+
+// A clock that is set, also to and fro, makes no delay shorter, and none longer.
+func TestDelaysWhateverTheClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		opts LoopOptions
+		work error
+		log  error
+	}{
+		{"a bid waits", LoopOptions{ReturnAfter: time.Hour}, errDisk, nil},
+		{"an append waits", LoopOptions{RetryMin: time.Hour, RetryMax: time.Hour}, nil, errDisk},
+		{"a lane starves", LoopOptions{StarveAfter: time.Hour, Batch: 1, RetryMin: math.MaxInt64}, nil, errDisk},
 	} {
-		if got := e.tick(epoch.Add(c.at)); got != c.want {
-			t.Errorf("at %v: %v, want %v", c.at, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBook(t, nil)
+				var clock stepped
+				var out lines
+				tries := 0
+				log := faultyLog{before: func(int) error { return c.log }}
+				o := c.opts
+				o.Clock, o.Logger = &clock, out.logger()
+				o.Finalize = func(context.Context, Match) error { tries++; return c.work }
+				if c.work == nil {
+					o.Finalize = nil
+				}
+				_, stop := running(t, b, &log, &o)
+				n := 1
+				if c.opts.Batch == 1 {
+					n = 9
+				}
+				crowd(t, b, admission.Consumer, n)
+				for range 10 {
+					for _, d := range []time.Duration{2 * time.Hour, -2 * time.Hour, -50 * time.Second, 50 * time.Second} {
+						clock.step(d)
+						time.Sleep(2 * time.Second)
+					}
+				}
+				events := func() int { return max(tries, log.n) + out.count("lane starves") }
+				synctest.Wait()
+				if events() != 1 {
+					t.Errorf("80 s of an hour: %d tries, %d appends; %s", tries, log.n, out.text())
+				}
+				clock.step(-5 * time.Hour)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if events() != 2 {
+					t.Errorf("after the hour: %d tries, %d appends; %s", tries, log.n, out.text())
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// What the metrics are told is how long it took, wherever the clock is set.
+func TestTookWhateverTheClock(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook(t, nil)
+			var clock stepped
+			var took took
+			_, stop := running(t, b, new(receipttest.Mem), &LoopOptions{
+				Clock: &clock, Metrics: &took,
+				Finalize: func(context.Context, Match) error {
+					time.Sleep(time.Second)
+					clock.step(step)
+					time.Sleep(time.Second)
+					return nil
+				},
+			})
+			time.Sleep(10 * time.Second)
+			bid(t, b, "b", 1, 9)
+			ask(t, b, "a", 1, 9)
+			time.Sleep(time.Minute)
+			stop()
+			if took < 0 || took > took2s {
+				t.Errorf("a step of %v: %v", step, time.Duration(took))
+			}
+		})
+	}
+}
+
+type took time.Duration
+
+const took2s = took(2 * time.Second)
+
+func (k *took) Matched(_ bool, d time.Duration) { *k = took(d) }
+func (k *took) PersistFailed()                  {}
+
+// A clock that tells what no receipt can hold has failed: the bids are not at
+// fault, and the last reading counts.
+func TestClockBeyondReceipts(t *testing.T) {
+	for _, year := range []int{-5, 0, 10000, 200000} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook(t, nil)
+			var log receipttest.Mem
+			var out lines
+			began := time.Now()
+			_, stop := running(t, b, &log, &LoopOptions{
+				Clock: fixed(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)), Logger: out.logger(),
+				OnFailed: func(_ Match, err error) { t.Error(err) },
+			})
+			bid(t, b, "b", 1, 9)
+			ask(t, b, "a", 1, 9)
+			time.Sleep(time.Minute)
+			stop()
+			wantJobs(t, &log, "b|a|0+1")
+			for r := range log.After(t.Context(), 0) {
+				if r.IssuedAt.Before(began.Add(-time.Second)) || r.IssuedAt.After(time.Now()) {
+					t.Errorf("issued at %v", r.IssuedAt)
+				}
+			}
+			if out.count("clock failed") == 0 {
+				t.Error("nothing tells of it")
+			}
+		})
 	}
 }

@@ -22,35 +22,32 @@ func (b *Book) initSleepers(ln *lane) {
 }
 
 // giveBack releases the bid of a match that failed, and has all of it wait: if
-// only the matched units did, the rest would meet the same ask at once.
+// only the matched units did, the rest would meet the same ask at once. It waits
+// also if somebody else has closed the match, which is [ErrEnded].
 func (b *Book) giveBack(m Match, due time.Duration) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r, err := b.flight(m, Bid)
-	if err != nil {
-		return err
+	err := b.release(m, Bid)
+	if slot, ok := b.lookup(m.Bid); ok && m.book == b {
+		b.wait(slot, due)
 	}
-	slot := r.orders[Bid-1]
-	if err := b.release(m, Bid); err != nil {
-		return err
-	}
+	return err
+}
+
+func (b *Book) wait(slot uint32, due time.Duration) {
 	p, c := &b.orders[slot], &b.cold[slot]
-	if p.left == 0 {
-		return nil // it is gone, or will be: there is nothing that could wait
-	}
 	h := &b.lanes[c.lane()].sleepers
 	if c.waiting() {
 		i := int(p.next)
 		h.items[i].due = max(h.items[i].due, due)
 		h.fix(i)
-		return nil
+		return
 	}
 	if p.level != 0 {
 		b.unlink(slot)
 	}
 	c.stamp |= isWaiting
 	h.push(sleeper{due, slot})
-	return nil
 }
 
 // wake ends the waiting of the bids of a lane that are due, as far as one turn

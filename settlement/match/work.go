@@ -33,7 +33,10 @@ func (l *Loop) finalize(ctx context.Context, f *flight) {
 	if p, ok := f.err.(*callback.Panic); ok {
 		f.err = &PanicError{Value: p.Value, Stack: p.Stack}
 	}
-	err := callback.Guard("the verdict", func() error {
+	if f.err == nil {
+		return
+	}
+	err := callback.Run("the verdict", func() error {
 		f.badBid, f.badAsk = errors.Is(f.err, ErrBadBid), errors.Is(f.err, ErrBadAsk)
 		return nil
 	})
@@ -71,15 +74,15 @@ func (l *Loop) judge(ctx context.Context, f flight) {
 	}
 	l.report(slog.LevelInfo, "match not final", args...)
 	if f.badAsk {
-		l.check(l.book.Drop(f.match, Ask))
+		l.check(l.book.giveUp(f.match, Ask))
 	} else {
 		l.check(l.book.Release(f.match, Ask))
 	}
 	switch {
 	case f.badBid:
-		l.check(l.book.Drop(f.match, Bid))
+		l.check(l.book.giveUp(f.match, Bid))
 	case l.o.OnFailure == DropBid:
-		l.check(l.book.Drop(f.match, Bid))
+		l.check(l.book.giveUp(f.match, Bid))
 		f.err = fmt.Errorf("%w: %w", ErrBadBid, f.err)
 	case f.badAsk: // it is gone: the bid cannot meet it again
 		l.check(l.book.Release(f.match, Bid))
