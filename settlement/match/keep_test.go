@@ -373,7 +373,7 @@ func TestAskedForLongIDs(t *testing.T) {
 	_, ok := b.Get(id)
 	_, err1 := b.Cancel(id)
 	_, err2 := b.Replace(id, 1, 1, epoch)
-	if ok || !errors.Is(err1, ErrUnknown) || !errors.Is(err2, ErrUnknown) {
+	if ok || !errors.Is(err1, ErrNotFound) || !errors.Is(err2, ErrNotFound) {
 		t.Errorf("found %v, cancel %v, replace %v", ok, err1, err2)
 	}
 }
