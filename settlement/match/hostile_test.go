@@ -2,17 +2,22 @@ package match
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/computemarket/computemarket/admission"
+	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receipttest"
 )
+
+var crossing = flag.Int("crossing", 20_000, "how many bids and how many asks of one account cross in TestHostileAccount")
 
 // spent returns how many steps f costs the book.
 func (b *Book) spent(f func()) int {
@@ -43,13 +48,13 @@ func all(b *Book, lane admission.Lane) []Match { return b.Propose(nil, lane, mat
 // One account's own crossing orders, however many, cost each message of anybody
 // no more than some steps down a heap, and cost the other lane nothing.
 func TestHostileAccount(t *testing.T) {
-	n := 20_000
+	n := *crossing
 	for _, c := range []struct {
 		name   string
 		spread uint64
 	}{{"one price", 0}, {"a price each", 1}} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBook(t, nil)
+			b := newBook(t, &Options{Capacity: max(2*n+1000, 1<<20)})
 			industry(t, b, n, c.spread)
 			// Once, each order is moved out of the way; no turn under the lock is long.
 			turns := 0
@@ -301,4 +306,65 @@ func TestAsideAllocatesNothing(t *testing.T) {
 		}
 	}
 	b.verify(t)
+}
+
+// Nothing grows with the number of failures, whatever fails: the work, by itself or
+// having closed its match, the log, or both.
+func TestManyFailuresKeepNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		var out lines
+		calls, failures := 0, 0
+		log := faultyLog{before: func(n int) error {
+			if n%2 == 0 {
+				return receipt.ErrUnknown
+			}
+			return nil
+		}}
+		l, stop := running(t, b, &log, &LoopOptions{
+			Parallel: 8, Batch: 4, ReturnAfter: 10 * time.Millisecond, RetryMin: 1, RetryMax: 1, Logger: out.logger(),
+			Finalize: func(_ context.Context, m Match) error {
+				switch calls++; calls % 4 {
+				case 0:
+					panic("no")
+				case 1:
+					b.Release(m, Bid)
+					return nil
+				case 2:
+					b.Release(m, Ask)
+					return errDisk
+				}
+				return errDisk
+			},
+			OnFailed: func(Match, error) { failures++ },
+		})
+		const n = 50
+		crowd(t, b, admission.Consumer, n)
+		sizes := func() string {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			ln := &b.lanes[admission.Consumer-1]
+			return fmt.Sprintln(len(b.orders), len(b.levels), len(b.groups), len(b.index.cells), len(b.moments),
+				len(b.held) <= 8+2*(8+4)+1, cap(ln.sleepers.items) <= 2*n, len(ln.sides[0].queue.spare) < 3, len(ln.sides[0].aside.spare) < 3,
+				len(l.reports.kinds) < 9, cap(l.ready) < 64, cap(l.batch) < 64, cap(l.lost) < 64)
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		before, was := sizes(), failures
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if failures < was+2000 {
+			t.Errorf("only %d failures", failures)
+		}
+		if after := sizes(); after != before || strings.Contains(after, "false") {
+			t.Errorf("after %d failures %s, after %d %s", was, before, failures, after)
+		}
+		stop()
+		if got := b.Stats(admission.Consumer); got.Bids != n || got.Asks != n || got.Matches != 0 {
+			t.Errorf("left: %+v", got)
+		}
+		if n := out.count("msg="); n > 100 {
+			t.Errorf("%d lines for %d failures", n, failures)
+		}
+	})
 }
