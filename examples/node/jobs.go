@@ -56,6 +56,9 @@ func (m *market) submit(ctx context.Context, j job, contents []content) (*job, e
 	if m.offers[j.ID] != nil {
 		return nil, errRepeated
 	}
+	if d, behind := m.charge()[j.Lane]; behind {
+		return nil, refusal{d}
+	}
 	d := m.admit.Decide(m.request(&j))
 	if d.Code != admission.Admitted {
 		return nil, refusal{d}

@@ -31,12 +31,13 @@ type market struct {
 	askFiles records[offer]
 	limit    time.Duration // of one slice
 
-	mu     sync.Mutex
-	seq    uint64
-	jobs   map[string]*job
-	offers map[string]*offer
-	leases map[string]admission.Lease // of jobs that are not over
-	ends   map[string]ending          // by bid
+	mu        sync.Mutex
+	seq       uint64
+	jobs      map[string]*job
+	offers    map[string]*offer
+	leases    map[string]admission.Lease // of jobs that are not over
+	uncharged []*job                     // restored, and not charged to admission yet
+	ends      map[string]ending          // by bid
 }
 
 // ending is what became of a slice. Only receipts outlast the process: a slice
@@ -112,12 +113,44 @@ func (m *market) restore(ctx context.Context, log match.History) error {
 			return fmt.Errorf("order %s: %w", o.ID, err)
 		}
 	}
-	for _, j := range jobs {
-		if !m.over(j) { // it was admitted before: charged again, never refused
-			m.leases[j.ID] = m.admit.Decide(m.request(j)).Lease
-		}
-	}
+	slices.SortFunc(jobs, func(a, b *job) int { return cmp.Compare(a.Seq, b.Seq) })
+	m.uncharged = jobs
+	m.charge()
 	return m.sweep(ctx)
+}
+
+// charge charges restored jobs to admission again, the oldest first. They were
+// admitted before, so they stay whatever it answers now, when there is less
+// capacity, say; but until it has taken them, no new job of their lane is
+// admitted. It returns the refusals, by lane. m.mu is held, or nobody else has m
+// yet.
+func (m *market) charge() (refused map[admission.Lane]admission.Decision) {
+	refused = make(map[admission.Lane]admission.Decision)
+	m.uncharged = slices.DeleteFunc(m.uncharged, func(j *job) bool {
+		if m.over(j) {
+			return true
+		}
+		if _, behind := refused[j.Lane]; behind {
+			return false
+		}
+		d := m.admit.Decide(m.request(j))
+		switch {
+		case d.Code == admission.Admitted:
+			m.leases[j.ID] = d.Lease
+		case d.RetryAfter > 0:
+			refused[j.Lane] = d
+			return false
+		}
+		return true // also what no longer fits at all: nobody would be admitted behind it
+	})
+	return refused
+}
+
+// chargeRestored tries again what charge has left.
+func (m *market) chargeRestored() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.charge()
 }
 
 // indexing is a log that shows the market what is read.

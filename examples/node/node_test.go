@@ -326,6 +326,46 @@ func TestFullLane(t *testing.T) {
 	}
 }
 
+// With less capacity than before, restored jobs go on; those that admission does
+// not take yet come before any new one.
+func TestRestoredJobsAreCharged(t *testing.T) {
+	dir := newDir(t, "capacity_shards=3")
+	n := startNode(t, dir)
+	submit := func(id string, slices ...string) (string, int) {
+		args := []string{"job", "submit", "--id", id, "--buyer", "buyer-of-" + id, "--lane", "industrial", "--price", "1"}
+		_, errs, code := tryDo(t, dir, append(args, slices...)...)
+		return errs, code
+	}
+	for i, id := range []string{"j1", "j2"} {
+		if errs, code := submit(id, []string{sample, sample}[:i+1]...); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	n.stop()
+	config := filepath.Join(dir, configName)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = keyLine("capacity_shards").ReplaceAll(text, []byte("capacity_shards = 2"))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startNode(t, dir)
+	for _, id := range []string{"j1", "j2"} {
+		if errs, code := submit("new", sample); code == 0 || !strings.Contains(errs, "not admitted: capacity, try again") {
+			t.Errorf("beside %s: exit %d %s", id, code, errs)
+		}
+		if j := doJSON[jobResult](t, dir, "job", "status", id); j.State != "open" {
+			t.Errorf("%+v", j)
+		}
+		do(t, dir, "cancel", id)
+	}
+	if errs, code := submit("new", sample); code != 0 {
+		t.Error(errs)
+	}
+}
+
 // SIGTERM amid traffic: exit 0, the board saved, and what was acknowledged is there.
 func TestTerminate(t *testing.T) {
 	dir := newDir(t, "capacity_shards=100000")

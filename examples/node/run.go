@@ -111,6 +111,7 @@ func (n *node) watch(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		n.observeCapacity()
+		n.market.chargeRestored()
 		n.history.observe(n.board.Bands())
 		select {
 		case <-ctx.Done():

@@ -104,7 +104,10 @@ func (n *node) openEngine(ctx context.Context) (err error) {
 	metrics := settlementprom.New(nil)
 	n.registry.MustRegister(metrics)
 	n.engine, err = settlement.Open(ctx, n.receipts, n.ledger, n.state, &settlement.Options{
-		// A receipt says whether it is a dry run, and only the engine that leads knows.
+		// A receipt says whether it is a dry run, and only the engine that leads
+		// knows. When the lead comes back the loop goes on with the book as it is:
+		// nobody else has the files of its orders, or writes receipts for them, and
+		// what it was appending when it stopped it appends again.
 		Leading:  func(ctx context.Context) error { return n.loop.Run(ctx) },
 		Policy:   policy,
 		Interval: seconds(n.cfg.SettlementInterval),
