@@ -95,3 +95,6 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return callback.Usable(err)
 }
+
+// ErrMatchID reports a text that is not 32 hexadecimal digits.
+var ErrMatchID = errors.New("match: bad match id")
