@@ -18,6 +18,15 @@ type Pair struct{ Key, Value []byte }
 // which the next step is [ErrClosed]. Errors as of [DB.Get]; the first ends the
 // iteration.
 func (db *DB) Scan(lo, hi []byte) iter.Seq2[Pair, error] {
+	return db.walk(lo, hi, (*pebble.Iterator).First, (*pebble.Iterator).Next)
+}
+
+// ScanBack is Scan from the greatest key to the least.
+func (db *DB) ScanBack(lo, hi []byte) iter.Seq2[Pair, error] {
+	return db.walk(lo, hi, (*pebble.Iterator).Last, (*pebble.Iterator).Prev)
+}
+
+func (db *DB) walk(lo, hi []byte, begin, next func(*pebble.Iterator) bool) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
 		s, err := db.scan(lo, hi)
 		if err != nil {
@@ -26,7 +35,7 @@ func (db *DB) Scan(lo, hi []byte) iter.Seq2[Pair, error] {
 		}
 		defer db.log.flush()
 		defer db.scans.end(s)
-		for move := (*pebble.Iterator).First; ; move = (*pebble.Iterator).Next {
+		for move := begin; ; move = next {
 			ok, err := s.step(move)
 			if err != nil {
 				yield(Pair{}, err)

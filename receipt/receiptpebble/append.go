@@ -20,6 +20,7 @@ const maxGroup = 1 << 16
 type request struct {
 	receipts []receipt.Receipt
 	statuses []receipt.Status
+	also     func(*pebble.Batch, []receipt.Status) error // of AppendWith
 	err      error
 }
 
@@ -77,12 +78,14 @@ func (s *Store) commitGroup(reqs []*request) error {
 		b.Close()
 		return err
 	}
-	if len(s.entries) == 0 {
-		return b.Close()
+	if write, err := s.with(b, reqs); err != nil || !write {
+		return errors.Join(err, b.Close())
 	}
 	next := s.next + uint64(len(s.entries))
-	s.write(b)
-	b.Set(markKey, encodeMark(next-1), nil)
+	if len(s.entries) > 0 {
+		s.write(b)
+		b.Set(markKey, encodeMark(next-1), nil)
+	}
 	if err := s.db.Commit(b); err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ var (
 	ErrClosed = fault.Closed
 	// ErrCorrupt: what is stored of this order is damaged.
 	ErrCorrupt = fault.Corrupt
+	// ErrLocked: another process, or this one, has the store open.
+	ErrLocked = fault.Locked
 	// ErrSchema: a newer release of this library wrote the store.
 	ErrSchema = fault.Schema
 	// ErrFenced: another market has taken over. Nothing was written.

@@ -86,8 +86,8 @@ type NewOrder struct {
 }
 
 // Update is the progress of one order. Its Outcomes are those that are new: the
-// store adds them to what it has. The inline bytes of a slice with an outcome,
-// and of an order that is over, may go.
+// store adds them to what it has. The inline bytes of a slice with an outcome go.
+// An update of an order of the same batch that is not written is none.
 type Update struct {
 	Seq uint64 // of the order
 	Progress
@@ -96,7 +96,8 @@ type Update struct {
 // Written is what a Store did with a batch.
 type Written struct {
 	// Existing has for each of Batch.Orders the order that had its ID before, or
-	// nil. It is nil if there was none at all.
+	// nil. It is nil if there was none at all. Of one that is damaged there is the
+	// ID alone, without a State: the ID stays blocked.
 	Existing []*Order
 	// Appended has for each receipt what the log did with it.
 	Appended []receipt.Status

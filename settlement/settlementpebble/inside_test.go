@@ -156,7 +156,7 @@ func TestUpgradeOfTheIssuersName(t *testing.T) {
 		}
 		l.Close()
 	}
-	if _, err := dbtest.Inside(db).Get(issuerKey, func(v []byte) error { _, err := unseal(issuerKey, v); return err }); err != nil {
+	if _, err := dbtest.Inside(db).Get(issuerKey, func(v []byte) error { _, err := kv.Unseal(issuerKey, v); return err }); err != nil {
 		t.Errorf("after opening: %v", err)
 	}
 }

@@ -127,7 +127,7 @@ func (l *Ledger) going(ctx context.Context) error {
 func (l *Ledger) upgrade(_ uint16, b *pebble.Batch) error {
 	found, err := l.db.Get(issuerKey, func(v []byte) error { return l.isIssuer(string(v)) })
 	if found && err == nil {
-		err = b.Set(issuerKey, sealed(issuerKey, []byte(l.issuer)), nil)
+		err = b.Set(issuerKey, kv.Sealed(issuerKey, []byte(l.issuer)), nil)
 	}
 	return err
 }
@@ -141,7 +141,7 @@ func (l *Ledger) isIssuer(name string) error {
 
 func (l *Ledger) ensureIssuer() error {
 	found, err := l.db.Get(issuerKey, func(v []byte) error {
-		name, err := unseal(issuerKey, v)
+		name, err := kv.Unseal(issuerKey, v)
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (l *Ledger) ensureIssuer() error {
 		return err
 	}
 	b := l.db.Batch()
-	b.Set(issuerKey, sealed(issuerKey, []byte(l.issuer)), nil)
+	b.Set(issuerKey, kv.Sealed(issuerKey, []byte(l.issuer)), nil)
 	return l.db.Commit(b)
 }
 
@@ -176,7 +176,7 @@ func (l *Ledger) balance(account string) (balance uint64, err error) {
 }
 
 func decodeBalance(key, sealed []byte) (uint64, error) {
-	v, err := unseal(key, sealed)
+	v, err := kv.Unseal(key, sealed)
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/computemarket/computemarket/internal/bloom"
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
 )
 
@@ -225,8 +226,8 @@ func (w *work) write(b *pebble.Batch) {
 	var key []byte
 	for _, a := range w.changed {
 		key = appendAccountKey(key[:0], a.name)
-		value := binary.BigEndian.AppendUint64(make([]byte, 0, 8+sealBytes), a.balance)
-		b.Set(key, binary.BigEndian.AppendUint32(value, seal(key, value)), nil)
+		value := binary.BigEndian.AppendUint64(make([]byte, 0, 8+kv.SealBytes), a.balance)
+		b.Set(key, binary.BigEndian.AppendUint32(value, kv.Seal(key, value)), nil)
 	}
 	slices.SortFunc(w.applied, func(a, b *settlement.Transfer) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	for _, t := range w.applied {

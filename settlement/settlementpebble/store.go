@@ -266,7 +266,7 @@ func setJSON(b *pebble.Batch, key []byte, v any) error {
 	if err != nil {
 		return fmt.Errorf("settlementpebble: %w", err)
 	}
-	return b.Set(key, sealed(key, value), nil)
+	return b.Set(key, kv.Sealed(key, value), nil)
 }
 
 // Failures implements settlement.Store. Damaged failures hide no other: the
@@ -306,7 +306,7 @@ func (s *Store) read(key []byte, into any) (found bool, err error) {
 }
 
 func decode(key, sealed []byte, into any) error {
-	value, err := unseal(key, sealed)
+	value, err := kv.Unseal(key, sealed)
 	if err != nil {
 		return err
 	}

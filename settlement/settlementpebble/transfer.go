@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
 )
 
@@ -57,7 +58,7 @@ func isSettleTag(t *settlement.Transfer) bool {
 }
 
 func transferBytes(t *settlement.Transfer, settleTag bool) int {
-	n := 1 + 8 + 3*2 + len(t.From) + len(t.To) + sealBytes
+	n := 1 + 8 + 3*2 + len(t.From) + len(t.To) + kv.SealBytes
 	if !settleTag {
 		n += len(t.Tag)
 	}
@@ -76,12 +77,12 @@ func appendTransfer(b []byte, key []byte, t *settlement.Transfer, settleTag bool
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
 		b = append(b, s...)
 	}
-	return binary.BigEndian.AppendUint32(b, seal(key, b[start:]))
+	return binary.BigEndian.AppendUint32(b, kv.Seal(key, b[start:]))
 }
 
 // decodeTransfer is the inverse of appendTransfer; key is the one of the entry.
 func decodeTransfer(key, sealed []byte) (settlement.Transfer, error) {
-	b, err := unseal(key, sealed)
+	b, err := kv.Unseal(key, sealed)
 	if err != nil {
 		return settlement.Transfer{}, err
 	}

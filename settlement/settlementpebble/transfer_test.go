@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/settlement"
 )
 
@@ -40,12 +41,12 @@ func TestTransferEncoding(t *testing.T) {
 func FuzzDecodeTransfer(f *testing.F) {
 	for _, t := range []settlement.Transfer{{From: "a", To: "b", Amount: 7, Tag: "tag"}, {ID: settlement.ID{9}, Tag: "settle:09"}} {
 		key, value := encodeTransfer(&t)
-		f.Add(key, value[:len(value)-sealBytes])
+		f.Add(key, value[:len(value)-kv.SealBytes])
 	}
 	f.Fuzz(func(t *testing.T, key, body []byte) {
-		value := make([]byte, 0, len(body)+sealBytes)
+		value := make([]byte, 0, len(body)+kv.SealBytes)
 		value = append(value, body...)
-		sum := seal(key, body)
+		sum := kv.Seal(key, body)
 		value = append(value, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 		got, err := decodeTransfer(key, value)
 		if err != nil {

@@ -187,11 +187,6 @@ func (s *Store) update(u *market.Update) {
 		}
 		delete(s.inline, place{u.Seq, outcome.Slice})
 	}
-	if o.State.Over() {
-		for i := range o.Slices {
-			delete(s.inline, place{u.Seq, i})
-		}
-	}
 }
 
 func clone(o *market.Order) market.Order {
