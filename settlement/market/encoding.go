@@ -96,7 +96,7 @@ func (d *decoder) slice() (s Slice) {
 
 // AppendHead appends p without its Outcomes.
 func (p *Progress) AppendHead(b []byte) []byte {
-	b = append(b, formatVersion, byte(p.State))
+	b = append(b, formatVersion, byte(p.State), byte(p.Ending))
 	b = binary.AppendUvarint(b, p.Filled)
 	b = appendString(b, p.Reason)
 	return appendTime(b, p.Ended)
@@ -107,7 +107,7 @@ func (p *Progress) AppendHead(b []byte) []byte {
 func DecodeHead(data []byte) (p Progress, err error) {
 	d := decoder{rest: data}
 	d.version()
-	p.State = State(d.byte())
+	p.State, p.Ending = State(d.byte()), State(d.byte())
 	p.Filled = d.uint()
 	p.Reason = d.string()
 	p.Ended = d.time()

@@ -61,6 +61,7 @@ type Slice struct {
 // Progress is what has become of an order.
 type Progress struct {
 	State  State
+	Ending State     // what it will be when nothing of it is in flight any more; 0: nobody ended it
 	Filled uint64    // units with a durable receipt
 	Reason string    // why it ended, where it was not filled
 	Ended  time.Time // when it was over; zero while it is open

@@ -93,7 +93,7 @@ func validName(what, s string, most int) error {
 }
 
 func (u *Update) validate() error {
-	if u.Seq == 0 || u.State < Open || u.State > Cancelled {
+	if u.Seq == 0 || u.State < Open || u.State > Cancelled || u.Ending > Cancelled || u.Ending == Open {
 		return invalid("an update of order %d to %v", u.Seq, u.State)
 	}
 	for _, o := range u.Outcomes {
