@@ -146,8 +146,13 @@ func local(t *testing.T) func(context.Context, *market.Task) (market.Proof, erro
 
 func TestJobToPaidReceipt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var trades []market.Trade
-		h := newHouse(t, market.Options{Work: local(t), OnTrade: func(tr market.Trade) { trades = append(trades, tr) }})
+		h := newHouse(t, market.Options{Work: local(t), OnTrade: func(tr market.Trade) {
+			mu.Lock()
+			defer mu.Unlock()
+			trades = append(trades, tr)
+		}})
 		h.offer(offer("o", 3))
 		o := h.submit(job("j", "one", "two"))
 		if o.Seq != 2 || o.State != market.Open || o.Class != "transcode" || o.Units != 2 {
@@ -168,9 +173,11 @@ func TestJobToPaidReceipt(t *testing.T) {
 		if o, err := h.Order(t.Context(), "o"); err != nil || o.Filled != 2 || o.State != market.Open {
 			t.Errorf("the offer: %+v, %v", o, err)
 		}
+		mu.Lock()
 		if len(trades) != 2 || trades[0].Bid != "j" || trades[0].Price != 20 || trades[0].DryRun {
 			t.Errorf("trades %+v", trades)
 		}
+		mu.Unlock()
 		h.submit(job("k", "three"))
 		h.wait("k", market.Done)
 		h.wait("o", market.Done)

@@ -46,8 +46,8 @@ type Options struct {
 	// Defaults to one second.
 	ReturnAfter time.Duration
 
-	// OnTrade is told of each match whose receipt is durable, one at a time: be
-	// short. A price board is wired by it. Defaults to none.
+	// OnTrade is told of each match whose receipt is durable, one at a time in each
+	// class: be short. A price board is wired by it. Defaults to none.
 	OnTrade func(Trade)
 	// Clock dates orders and ends those that expire. Defaults to the system's.
 	Clock Clock
