@@ -221,21 +221,29 @@ func (m *Market) Orders(ctx context.Context, f Filter) iter.Seq2[Order, error] {
 // is over. Errors as of Order and Wait; the first ends it.
 func (m *Market) Watch(ctx context.Context, id string) iter.Seq2[Order, error] {
 	return func(yield func(Order, error) bool) {
-		for {
-			m.mu.Lock()
-			l := m.open[id]
-			var changed chan struct{}
-			if l != nil {
-				changed = l.changed
-			}
-			m.mu.Unlock()
-			o, err := m.Order(ctx, id)
-			if err == nil && l == nil && !o.State.Over() {
+		m.mu.Lock()
+		l := m.open[id]
+		m.mu.Unlock()
+		if l == nil {
+			o, err := m.store.Order(ctx, id)
+			if err == nil && !o.State.Over() {
 				err = ErrStandby // another market has it
 			}
-			if l != nil && errors.Is(err, ErrNotFound) {
-				err = nil // it is about to be written
-			} else if !yield(o, err) || err != nil || o.State.Over() {
+			yield(o, err)
+			return
+		}
+		for {
+			m.mu.Lock()
+			o, changed, fresh, ended := l.copy(), l.changed, l.fresh != nil, m.open[id] != l
+			m.mu.Unlock()
+			switch {
+			case ended && fresh: // it was never written
+				yield(Order{}, fmt.Errorf("%w: order %q", ErrNotFound, id))
+				return
+			case ended && !o.State.Over():
+				yield(o, ErrStandby)
+				return
+			case !fresh && (!yield(o, nil) || ended):
 				return
 			}
 			select {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -92,12 +93,8 @@ func (m *Market) write(ctx context.Context) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
 	for {
-		m.mu.Lock()
-		n := min(len(m.queue), mostAtOnce)
-		changes := slices.Clone(m.queue[:n])
-		m.queue = slices.Delete(m.queue, 0, n)
-		m.mu.Unlock()
-		if n == 0 {
+		changes := m.gather()
+		if len(changes) == 0 {
 			select {
 			case <-m.wake:
 				continue
@@ -112,6 +109,23 @@ func (m *Market) write(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// gather takes what is in the queue, once it has stopped growing: whoever is about
+// to add to it is let go first, as what comes a moment later costs a whole write.
+func (m *Market) gather() []*change {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for was, tries := 0, 0; len(m.queue) > was && tries < 16; tries++ {
+		was = len(m.queue)
+		m.mu.Unlock()
+		runtime.Gosched()
+		m.mu.Lock()
+	}
+	n := min(len(m.queue), mostAtOnce)
+	changes := slices.Clone(m.queue[:n])
+	m.queue = slices.Delete(m.queue, 0, n)
+	return changes
 }
 
 // writeAll writes changes as one batch, again and again until it is known what

@@ -21,8 +21,20 @@ import (
 	"github.com/computemarket/computemarket/workload"
 )
 
+// counting counts the writes of a store.
+type counting struct {
+	market.Store
+	writes atomic.Int64
+}
+
+func (c *counting) Write(ctx context.Context, lease settlement.Lease, b *market.Batch) (market.Written, error) {
+	c.writes.Add(1)
+	return c.Store.Write(ctx, lease, b)
+}
+
 // house is a whole market on one database.
 type house struct {
+	counted *counting
 	*market.Market
 	engine *settlement.Engine
 	stop   func()
@@ -47,12 +59,12 @@ func newHouse(tb testing.TB, dir string) *house {
 	must(err)
 	runner, err := workload.New(&workload.Options{CacheEntries: -1})
 	must(err)
-	h := new(house)
+	h := &house{counted: &counting{Store: orders}}
 	h.engine, err = settlement.Open(tb.Context(), receipts, ledger, state, &settlement.Options{
 		Start: settlement.After(0), Leading: func(ctx context.Context) error { return h.Run(ctx) },
 	})
 	must(err)
-	h.Market, err = market.New(orders, &market.Options{
+	h.Market, err = market.New(h.counted, &market.Options{
 		Engine: h.engine, Work: market.Local(runner), Limits: market.Limits{Orders: 1 << 30},
 	})
 	must(err)
@@ -168,11 +180,13 @@ func BenchmarkMarket(b *testing.B) {
 			h := newHouse(b, b.TempDir())
 			defer h.stop()
 			h.jobs(b, submitters, submitters*4)
+			writes := h.counted.writes.Load()
 			b.ResetTimer()
 			begin := time.Now()
 			h.jobs(b, submitters, b.N)
 			took := time.Since(begin)
 			b.StopTimer()
+			b.ReportMetric(float64(h.counted.writes.Load()-writes)/float64(b.N), "writes/job")
 			raw := floor(b, submitters, b.N)
 			b.ReportMetric(float64(b.N)/took.Seconds(), "jobs/s")
 			b.ReportMetric(raw.Seconds()/took.Seconds(), "xfloor")

@@ -22,12 +22,14 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/computemarket/computemarket/internal/bloom"
 	"github.com/computemarket/computemarket/internal/kv"
 	"github.com/computemarket/computemarket/receipt"
 	"github.com/computemarket/computemarket/receipt/receiptpebble"
 	"github.com/computemarket/computemarket/settlement"
 	"github.com/computemarket/computemarket/settlement/market"
 	"github.com/computemarket/computemarket/settlement/pebbledb"
+	"github.com/computemarket/computemarket/workload"
 )
 
 // Options of [New]. The zero value and nil are ready to use.
@@ -49,8 +51,10 @@ type Store struct {
 	opts   Options
 	closed atomic.Bool
 
-	writing sync.Mutex // one write at a time; guards lease
+	writing sync.Mutex // one write at a time; guards what follows
 	lease   settlement.Lease
+	ids     bloom.Filter    // of all orders: most ids that come are new, and need no look at the disk
+	open    map[uint64]bool // Seqs of the orders that are open
 
 	telling sync.Mutex
 	told    map[uint64]bool // damaged orders that were told of; guarded by telling
@@ -64,7 +68,7 @@ var _ market.Store = (*Store)(nil)
 // market.ErrCorrupt, market.ErrPoisoned, market.ErrClosed. A damaged order is no
 // error.
 func New(db *pebbledb.DB, receipts *receiptpebble.Store, opts *Options) (*Store, error) {
-	s := &Store{db: (*kv.DB)(db), log: receipts, told: map[uint64]bool{}}
+	s := &Store{db: (*kv.DB)(db), log: receipts, told: map[uint64]bool{}, open: map[uint64]bool{}}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -77,7 +81,38 @@ func New(db *pebbledb.DB, receipts *receiptpebble.Store, opts *Options) (*Store,
 	if err := s.db.Claim(namespace, schema); err != nil {
 		return nil, fmt.Errorf("marketpebble: %w", err)
 	}
+	if err := s.load(); err != nil {
+		s.db.Release(namespace)
+		return nil, fmt.Errorf("marketpebble: %w", err)
+	}
 	return s, nil
+}
+
+// load reads the ids of all orders, and which are open.
+func (s *Store) load() error {
+	for p, err := range s.db.Scan([]byte{namespace, spaceIndex}, []byte{namespace, spaceIndex + 1}) {
+		if err != nil {
+			return err
+		}
+		s.remember(string(p.Key[2:]))
+	}
+	for p, err := range s.db.Scan([]byte{namespace, spaceOpen}, []byte{namespace, spaceOpen + 1}) {
+		if err != nil {
+			return err
+		}
+		s.open[seqOf(p.Key, 2)] = true
+	}
+	return nil
+}
+
+func (s *Store) remember(id string) {
+	h := workload.Sum([]byte(id))
+	s.ids.Add((*[32]byte)(&h))
+}
+
+func (s *Store) mayHave(id string) bool {
+	h := workload.Sum([]byte(id))
+	return s.ids.Has((*[32]byte)(&h))
 }
 
 // Close lets go of the database, in which another store may be opened then. It is
@@ -176,13 +211,17 @@ func (s *Store) Write(ctx context.Context, lease settlement.Lease, b *market.Bat
 		w.Existing, err = s.write(ctx, batch, b)
 		return err
 	}
+	written := func() (market.Written, error) {
+		s.written(b, w.Existing)
+		return w, nil
+	}
 	if len(b.Receipts) > 0 {
 		statuses, err := s.log.AppendWith(ctx, b.Receipts, func(batch *pebble.Batch, _ []receipt.Status) error { return put(batch) })
 		if err != nil {
 			return market.Written{Appended: statuses}, err
 		}
 		w.Appended = statuses
-		return w, nil
+		return written()
 	}
 	batch := s.db.Batch()
 	if err := put(batch); err != nil {
@@ -195,7 +234,22 @@ func (s *Store) Write(ctx context.Context, lease settlement.Lease, b *market.Bat
 	if err := s.db.Commit(batch); err != nil {
 		return market.Written{}, err
 	}
-	return w, nil
+	return written()
+}
+
+// written keeps in memory what a batch has changed of it.
+func (s *Store) written(b *market.Batch, existing []*market.Order) {
+	for i := range b.Orders {
+		if existing == nil || existing[i] == nil {
+			s.remember(b.Orders[i].ID)
+			s.open[b.Orders[i].Seq] = true
+		}
+	}
+	for i := range b.Updates {
+		if u := &b.Updates[i]; u.State.Over() {
+			delete(s.open, u.Seq)
+		}
+	}
 }
 
 // write puts all of b but its receipts into batch. s.writing is held.
@@ -235,7 +289,10 @@ func (s *Store) write(ctx context.Context, batch *pebble.Batch, b *market.Batch)
 // add puts a new order into batch, unless its ID is there; it returns the one that
 // is, unless that is the same.
 func (s *Store) add(ctx context.Context, batch *pebble.Batch, n *market.NewOrder) (*market.Order, error) {
-	old, err := s.byID(ctx, n.ID)
+	old, err := market.Order{}, error(market.ErrNotFound)
+	if s.mayHave(n.ID) {
+		old, err = s.byID(ctx, n.ID)
+	}
 	if err == nil {
 		if old.Seq == n.Seq && old.Asked == n.Asked {
 			return nil, nil
@@ -266,8 +323,8 @@ func (s *Store) add(ctx context.Context, batch *pebble.Batch, n *market.NewOrder
 // in this batch.
 func (s *Store) update(batch *pebble.Batch, u *market.Update, isNew bool) error {
 	key := seqKey(spaceProgress, u.Seq)
-	there := isNew
-	if !isNew {
+	there := isNew || s.open[u.Seq]
+	if !there {
 		var err error
 		if there, err = s.db.Get(key, func([]byte) error { return nil }); err != nil {
 			return err
