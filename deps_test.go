@@ -29,6 +29,9 @@ var direct = []string{
 var arrows = map[string][]string{
 	"settlement":       {"receipt"},
 	"settlement/match": {"settlement", "receipt", "admission"},
+	"settlement/market": {
+		"settlement/match", "settlement", "receipt", "admission", "workload", "courier",
+	},
 	"workload/verify":  {"workload"},
 }
 
@@ -113,5 +116,5 @@ func TestCoreStaysLight(t *testing.T) {
 
 // isConcern tells a core package from its stores, collectors and suites.
 func isConcern(name string) bool {
-	return name == "settlement/match" || name == "workload/verify" || name != "" && !strings.Contains(name, "/")
+	return name == "settlement/match" || name == "settlement/market" || name == "workload/verify" || name != "" && !strings.Contains(name, "/")
 }

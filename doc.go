@@ -14,6 +14,7 @@
 //	receipt            receipts, their keys, the append-only log
 //	settlement         engine, ledger, modes: credits move exactly once
 //	settlement/match   order book and match loop
+//	settlement/market  orders that last, their work, and what became of them
 //	courier            store and forward bundles, earn for it
 //
 // A core package imports neither a database nor a metrics system. Stores and
