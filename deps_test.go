@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"settlement/market": {
 		"settlement/match", "settlement", "receipt", "admission", "workload", "courier",
 	},
-	"workload/verify":  {"workload"},
+	"workload/verify": {"workload"},
 }
 
 // goTool runs the go command, and lets the test's cached result depend on the

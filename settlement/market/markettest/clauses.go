@@ -98,9 +98,9 @@ func idUsedOnce(ctx context.Context, open Open) error {
 		w, err := p.Store.Write(ctx, lease, &market.Batch{Orders: []market.NewOrder{again, other}})
 		switch {
 		case err != nil:
-			return fmt.Errorf("Write: %w", err)
+			return fmt.Errorf("writing: %w", err)
 		case len(w.Existing) != 2 || w.Existing[0] == nil || w.Existing[1] != nil:
-			return fmt.Errorf("Existing is %v, want the order of the first and nil", w.Existing)
+			return fmt.Errorf("of Existing it says %v, want the order of the first and nil", w.Existing)
 		}
 		return errors.Join(
 			sameOrder(*w.Existing[0], after(first.Order, over)),
@@ -297,7 +297,7 @@ func wantAssignments(ctx context.Context, p Place, want ...market.Assignment) er
 	var got []market.Assignment
 	for a, err := range p.Store.Assignments(ctx) {
 		if err != nil {
-			return fmt.Errorf("Assignments: %w", err)
+			return fmt.Errorf("listing assignments: %w", err)
 		}
 		got = append(got, a)
 	}
@@ -369,7 +369,7 @@ func refusedReceipt(ctx context.Context, open Open) error {
 		})
 		err = errors.Join(err, wantError("Write", err2, receipt.ErrConflict))
 		if len(w.Appended) != 2 || w.Appended[1] != receipt.Conflict || w.Appended[0] == receipt.Conflict {
-			err = errors.Join(err, fmt.Errorf("Appended is %v, want a Conflict for the second", w.Appended))
+			err = errors.Join(err, fmt.Errorf("of Appended it says %v, want a Conflict for the second", w.Appended))
 		}
 		_, err3 := p.Log.Get(ctx, good.Key)
 		return errors.Join(err,

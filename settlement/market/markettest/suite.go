@@ -95,11 +95,11 @@ func write(ctx context.Context, p Place, lease settlement.Lease, b market.Batch)
 	w, err := p.Store.Write(ctx, lease, &b)
 	switch {
 	case err != nil:
-		return fmt.Errorf("Write: %w", err)
+		return fmt.Errorf("writing: %w", err)
 	case w.Existing != nil:
-		return fmt.Errorf("Write: %d new orders are said to be there", len(b.Orders))
+		return fmt.Errorf("writing: %d new orders are said to be there", len(b.Orders))
 	case len(w.Appended) != len(b.Receipts):
-		return fmt.Errorf("Write: %d statuses for %d receipts", len(w.Appended), len(b.Receipts))
+		return fmt.Errorf("writing: %d statuses for %d receipts", len(w.Appended), len(b.Receipts))
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func wantSeqs(ctx context.Context, p Place, f market.Filter, want ...uint64) err
 	var got []uint64
 	for o, err := range p.Store.Orders(ctx, f) {
 		if err != nil {
-			return fmt.Errorf("Orders: %w", err)
+			return fmt.Errorf("listing orders: %w", err)
 		}
 		got = append(got, o.Seq)
 	}
