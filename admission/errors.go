@@ -9,7 +9,7 @@ import (
 
 // ErrOptions reports options that contradict their documentation. Nothing was
 // built; correct the named field.
-var ErrOptions = fault.Options
+var ErrOptions = fault.ErrOptions
 
 // ErrID reports a job id, buyer or provider that is empty or longer than
 // [MaxID] bytes. The request stays wrong however often it is tried.

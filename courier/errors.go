@@ -9,7 +9,7 @@ import (
 var (
 	// ErrOptions reports options that cannot be used, or a required argument that
 	// is nil. Nothing was done; correct the call.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 
 	// ErrInvalid reports a receipt, ID or hash that cannot be used. Nothing was
 	// written.
@@ -44,22 +44,22 @@ var (
 
 	// ErrPoisoned reports a store in which a write failed. What was answered
 	// before is safe; close the store and open it again.
-	ErrPoisoned = fault.Poisoned
+	ErrPoisoned = fault.ErrPoisoned
 
 	// ErrUnknown reports that a remote store did not answer in time, and may
 	// have written. Read what is there, or call it again: an Append of the same
 	// receipt and a Move of what has moved do nothing.
-	ErrUnknown = fault.Unknown
+	ErrUnknown = fault.ErrUnknown
 
 	// ErrClosed reports the use of a store after its Close.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 
 	// ErrCorrupt reports stored data that fails its checksum or cannot be read.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 
 	// ErrLocked reports that somebody else has the store or directory open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 
 	// ErrSchema reports data written by a newer release.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 )

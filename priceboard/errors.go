@@ -10,7 +10,7 @@ import (
 var (
 	// ErrOptions reports an option out of its range, or an argument that is
 	// missing. It is the caller's mistake; nothing was made.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 
 	// ErrQuantile reports a quantile that is not a number from 0 to 1.
 	ErrQuantile = errors.New("priceboard: quantile not within 0 and 1")
@@ -24,22 +24,22 @@ var (
 	ErrNoStore = errors.New("priceboard: no store")
 
 	// ErrClosed reports the use of a board or store after its Close.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 
 	// ErrLocked reports that another board holds the store, in this process or
 	// another. It can be opened once that board is closed or its process gone.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 
 	// ErrNoSnapshot reports a store in which nothing has been saved.
 	ErrNoSnapshot = errors.New("priceboard: nothing saved")
 
 	// ErrSchema reports a snapshot that a newer version of this package has
 	// saved. It is left as it is. Use the newer version again, or another file.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 
 	// ErrCorrupt reports saved bytes that are not a snapshot: damaged, or cut
 	// short. See [CorruptError] for where they went.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 
 	// ErrSnapshot reports a snapshot that cannot be saved: a window of 0, more
 	// prices than the window or the format can hold, or more parties than

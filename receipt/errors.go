@@ -31,21 +31,21 @@ var (
 	ErrConflict = errors.New("receipt: another receipt has this key")
 	// ErrCorrupt: what is stored under this key is damaged. The key stays
 	// blocked: nobody can tell whether the receipt was settled.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 	// ErrPoisoned: a write failed, and the store refuses all further calls. What
 	// was not acknowledged is there wholly or not at all. Mend the disk, open
 	// the store again and send it again.
-	ErrPoisoned = fault.Poisoned
+	ErrPoisoned = fault.ErrPoisoned
 	// ErrUnknown: a remote store did not answer in time, and the receipts may
 	// have been recorded. Ask for their keys, or append them again.
-	ErrUnknown = fault.Unknown
+	ErrUnknown = fault.ErrUnknown
 	// ErrClosed: the store has been closed.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 	// ErrLocked: another process, or this one, has the store open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 	// ErrSchema: a newer release of this library wrote the store.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 	// ErrOptions: what a store is made of is missing or makes no sense, such as a
 	// nil database. Mend the call.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 )

@@ -17,7 +17,7 @@ var (
 	ErrConflict = errors.New("settlement: another transfer has this id")
 	// ErrCorrupt: what is stored of an account, a transfer or the engine's state
 	// is damaged. It is never guessed at: restore it from a backup.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 
 	// ErrInvalid: the transfer can never be applied. The three errors behind it
 	// wrap it.
@@ -42,7 +42,7 @@ var (
 	ErrNotArchived = errors.New("settlement: not in the archive")
 	// ErrOptions: a required argument is nil, or an option has a value that
 	// makes no sense.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 	// ErrStandby: another engine leads, or none does yet, so this one may not
 	// write. Wait with [Engine.Lead], or ask the one that Status names.
 	ErrStandby = errors.New("settlement: the engine is on standby")
@@ -55,21 +55,21 @@ var (
 	// ErrPoisoned: a write failed, and every further call is refused. What was
 	// not acknowledged is there wholly or not at all. Mend the disk and open
 	// the store again.
-	ErrPoisoned = fault.Poisoned
+	ErrPoisoned = fault.ErrPoisoned
 	// ErrUnknown: a remote ledger or store did not answer in time, and may have
 	// written, or may still. Post a transfer again: a Duplicate tells that it was
 	// applied. An engine to which this happens with a change of its state goes
 	// on standby; when it leads again it has read what became of it.
-	ErrUnknown = fault.Unknown
+	ErrUnknown = fault.ErrUnknown
 	// ErrFenced: another engine has taken over. Nothing was written.
 	ErrFenced = errors.New("settlement: another engine has taken over")
 	// ErrClosed: the store has been closed.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 	// ErrLocked: another process, or this one, has the store open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 	// ErrSchema: a newer release of this library wrote the store, or it is for
 	// another issuing account.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 )
 
 // IsFinal reports whether err ends an engine for good: a call that was made again

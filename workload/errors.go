@@ -40,7 +40,7 @@ var (
 	// ErrOptions reports an argument that cannot be meant: options that contradict
 	// their documentation, a required argument that is nil, or a Runner that [New]
 	// did not make. Nothing was read.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 )
 
 // A PanicError is what a call returns when the caller's code in it panicked: a

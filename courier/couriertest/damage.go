@@ -159,7 +159,7 @@ func damagedLast(ctx context.Context, dir string, open Open) error {
 			return fmt.Errorf("Append beside a damaged receipt: %w", err)
 		}
 		if next.Seq <= last {
-			return fmt.Errorf("Seq %d was given, before it %d", next.Seq, last)
+			return fmt.Errorf("the Seq %d was given, before it %d", next.Seq, last)
 		}
 		return errors.Join(get(ctx, s, next), wantCorrupt(ctx, s, all[damagedIn]))
 	})

@@ -7,24 +7,24 @@ package fault
 import "errors"
 
 var (
-	// Options: a required argument is nil, or an option makes no sense.
-	Options = errors.New("invalid option")
-	// Poisoned: a write failed, and every later call is refused. What was not
+	// ErrOptions: a required argument is nil, or an option makes no sense.
+	ErrOptions = errors.New("invalid option")
+	// ErrPoisoned: a write failed, and every later call is refused. What was not
 	// acknowledged is there wholly or not at all.
-	Poisoned = errors.New("a write failed; open the store again")
-	// Unknown: a remote store did not answer in time: the write may have
+	ErrPoisoned = errors.New("a write failed; open the store again")
+	// ErrUnknown: a remote store did not answer in time: the write may have
 	// happened, or may still.
-	Unknown = errors.New("the outcome is unknown")
-	// Closed: the store was closed.
-	Closed = errors.New("closed")
-	// Locked: somebody else has the folder or file open.
-	Locked = errors.New("in use")
-	// Corrupt: what is stored is damaged.
-	Corrupt = errors.New("stored data is damaged")
-	// Schema: what is stored has a format that this release does not know.
-	Schema = errors.New("unknown format, or that of a newer release")
-	// Migrate: the tables are missing, or those of an older release.
-	Migrate = errors.New("the tables are missing or older; call Migrate")
-	// Unsafe: the database server does not keep what it acknowledges.
-	Unsafe = errors.New("the server may lose what was acknowledged")
+	ErrUnknown = errors.New("the outcome is unknown")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("closed")
+	// ErrLocked: somebody else has the folder or file open.
+	ErrLocked = errors.New("in use")
+	// ErrCorrupt: what is stored is damaged.
+	ErrCorrupt = errors.New("stored data is damaged")
+	// ErrSchema: what is stored has a format that this release does not know.
+	ErrSchema = errors.New("unknown format, or that of a newer release")
+	// ErrMigrate: the tables are missing, or those of an older release.
+	ErrMigrate = errors.New("the tables are missing or older; call Migrate")
+	// ErrUnsafe: the database server does not keep what it acknowledges.
+	ErrUnsafe = errors.New("the server may lose what was acknowledged")
 )

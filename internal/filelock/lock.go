@@ -13,7 +13,7 @@ import (
 )
 
 // ErrLocked reports a file that somebody has claimed, perhaps this process.
-var ErrLocked = fault.Locked
+var ErrLocked = fault.ErrLocked
 
 // ErrReadOnly reports that there is no such file and that none can be made here,
 // neither by this process nor, as far as it can see, by another.

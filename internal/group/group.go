@@ -15,9 +15,9 @@ import (
 )
 
 // ErrFailed: the run that a request was part of panicked or called
-// runtime.Goexit. Nobody can tell how far it came, and so it is fault.Unknown. The error that wraps this one
+// runtime.Goexit. Nobody can tell how far it came, and so it is fault.ErrUnknown. The error that wraps this one
 // also wraps that of [callback.Run], which names the panic.
-var ErrFailed = fmt.Errorf("%w: the call did not end", fault.Unknown)
+var ErrFailed = fmt.Errorf("%w: the call did not end", fault.ErrUnknown)
 
 // A Group runs requests of type T one group at a time. Create it with [New].
 type Group[T any] struct {

@@ -31,17 +31,17 @@ import (
 
 var (
 	// ErrPoisoned: a write failed, so what is in memory may not be on disk.
-	ErrPoisoned = fault.Poisoned
+	ErrPoisoned = fault.ErrPoisoned
 	// ErrClosed: the database has been closed.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 	// ErrCorrupt: what is on disk fails its checksum.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 	// ErrLocked: another process, or this one, has the directory open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 	// ErrSchema: a newer release wrote this data.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 	// ErrOptions: an option makes no sense, or something that is needed is nil.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 )
 
 // Options of [Open]. The zero value and nil are ready to use.

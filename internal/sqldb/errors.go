@@ -13,22 +13,22 @@ import (
 
 var (
 	// ErrUnknown: a commit was sent, and no answer came that settles it.
-	ErrUnknown = fault.Unknown
+	ErrUnknown = fault.ErrUnknown
 	// ErrClosed: the sql.DB has been closed.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 	// ErrSchema: a newer release made the tables.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 	// ErrMigrate: the tables are missing, or older than this release.
-	ErrMigrate = fault.Migrate
+	ErrMigrate = fault.ErrMigrate
 	// ErrAgain: returned by the function given to [Run], to roll back and begin
 	// again.
 	ErrAgain = errors.New("sql: busy")
 	// ErrCorrupt: a row holds what no release of this library writes.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 	// ErrOptions: there is no sql.DB.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 	// ErrUnsafe: the server is set up to lose what it has acknowledged.
-	ErrUnsafe = fault.Unsafe
+	ErrUnsafe = fault.ErrUnsafe
 )
 
 // State returns the SQLSTATE of an error that a server sent, and "" for others.

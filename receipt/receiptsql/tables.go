@@ -32,11 +32,11 @@ var schema = sqldb.Schema{Component: "receipt", Steps: [][]string{{
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
-var ErrMigrate = fault.Migrate
+var ErrMigrate = fault.ErrMigrate
 
 // ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
 // receipts that were recorded. Turn it on, or say Options.UnsafeServer.
-var ErrUnsafe = fault.Unsafe
+var ErrUnsafe = fault.ErrUnsafe
 
 // Migrate creates the tables, or brings them to the version of this release.
 // Many nodes may call it at once. Possible errors: receipt.ErrOptions (db is

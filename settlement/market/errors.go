@@ -26,21 +26,21 @@ var (
 // The conditions that all packages share.
 var (
 	// ErrOptions: a required argument is nil, or an option makes no sense.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 	// ErrPoisoned: a write failed, and the store refuses every call. Mend the disk
 	// and open it again.
-	ErrPoisoned = fault.Poisoned
+	ErrPoisoned = fault.ErrPoisoned
 	// ErrUnknown: a remote store did not answer in time; the write may have
 	// happened, or may still. Send it again.
-	ErrUnknown = fault.Unknown
+	ErrUnknown = fault.ErrUnknown
 	// ErrClosed: the store was closed.
-	ErrClosed = fault.Closed
+	ErrClosed = fault.ErrClosed
 	// ErrCorrupt: what is stored of this order is damaged.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 	// ErrLocked: another process, or this one, has the store open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 	// ErrSchema: a newer release of this library wrote the store.
-	ErrSchema = fault.Schema
+	ErrSchema = fault.ErrSchema
 	// ErrFenced: another market has taken over. Nothing was written.
 	ErrFenced = settlement.ErrFenced
 )

@@ -12,7 +12,7 @@ import (
 // ErrOptions reports a required argument that is nil, an option out of range, or
 // a [Book] or [Loop] that is not from [NewBook] or [NewLoop]. It is a mistake in
 // the program.
-var ErrOptions = fault.Options
+var ErrOptions = fault.ErrOptions
 
 var (
 	errNoBook = fmt.Errorf("%w: a Book comes from NewBook", ErrOptions)

@@ -17,11 +17,11 @@ import (
 
 var (
 	// ErrLocked: another process, or this one, has the folder open.
-	ErrLocked = fault.Locked
+	ErrLocked = fault.ErrLocked
 	// ErrCorrupt: what is on disk is damaged beyond single records.
-	ErrCorrupt = fault.Corrupt
+	ErrCorrupt = fault.ErrCorrupt
 	// ErrOptions: an option makes no sense.
-	ErrOptions = fault.Options
+	ErrOptions = fault.ErrOptions
 )
 
 // DB is an open database. Each store keeps to a namespace of its own, in which

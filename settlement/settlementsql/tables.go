@@ -62,12 +62,12 @@ var schema = sqldb.Schema{Component: "settlement", Steps: [][]string{{
 
 // ErrMigrate: the tables are missing, or an older release made them. Call
 // [Migrate].
-var ErrMigrate = fault.Migrate
+var ErrMigrate = fault.ErrMigrate
 
 // ErrUnsafe: fsync or full_page_writes is off on the server, so a crash may take
 // transfers that were acknowledged. Turn it on, or say UnsafeServer in the
 // options.
-var ErrUnsafe = fault.Unsafe
+var ErrUnsafe = fault.ErrUnsafe
 
 // Migrate creates the tables, or brings them to the version of this release.
 // Many nodes may call it at once. Possible errors: settlement.ErrOptions (db is

@@ -13,7 +13,7 @@ var (
 	// is not set, or a worker that was not assigned. Mend the call.
 	ErrInvalid = errors.New("verify: invalid argument")
 	// ErrOptions: the policy contradicts itself, or a Round that [New] did not make.
-	ErrOptions = fmt.Errorf("verify: %w", fault.Options)
+	ErrOptions = fmt.Errorf("verify: %w", fault.ErrOptions)
 	// ErrTooFew: fewer distinct parties are eligible than replicas are wanted. Wait
 	// for more providers, or want fewer replicas.
 	ErrTooFew = errors.New("verify: too few distinct providers")
@@ -54,9 +54,9 @@ var (
 	// ErrAuditor: the auditor's answer to a known case is wrong.
 	ErrAuditor = errors.New("verify: the auditor was wrong about a known case")
 	// ErrCorrupt: stored data is not what was written.
-	ErrCorrupt = fmt.Errorf("verify: %w", fault.Corrupt)
+	ErrCorrupt = fmt.Errorf("verify: %w", fault.ErrCorrupt)
 	// ErrSchema: a newer release wrote the data.
-	ErrSchema = fmt.Errorf("verify: %w", fault.Schema)
+	ErrSchema = fmt.Errorf("verify: %w", fault.ErrSchema)
 	// ErrText: a text that names no value of its type.
 	ErrText = errors.New("verify: unknown text")
 )
