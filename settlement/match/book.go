@@ -303,11 +303,11 @@ func (b *Book) lookup(id string) (slot uint32, ok bool) {
 // setSince notes when an order came. Its distance from a moment before is
 // monotonic where the clock's readings are, as an age has to be. No distance is
 // longer than 292 years, so a clock that is set from one age to another makes a
-// new moment; there is room for 31, behind an unused one.
+// new moment; there is room for 31 behind the first, the zero time.
 func (b *Book) setSince(c *coldOrder, now time.Time) {
 	i := len(b.moments) - 1
 	d := now.Sub(b.moments[i])
-	if i == 0 || d == math.MaxInt64 || d == math.MinInt64 {
+	if d == math.MaxInt64 || d == math.MinInt64 {
 		i, d = b.newMoment(now, d)
 	}
 	c.stamp = c.stamp&^(31<<3) | uint64(i)<<3

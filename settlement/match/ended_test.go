@@ -3,7 +3,9 @@ package match
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,4 +221,95 @@ func TestLogReusesItsAnswer(t *testing.T) {
 			t.Errorf("final %q, refused %q", final, refused)
 		}
 	})
+}
+
+// A batch in doubt goes as it was, with the same receipts, whatever somebody else
+// does to its matches meanwhile and whenever the next Run comes: that appends it at
+// once, however long the pause was to be.
+func TestDoubtIsRepeatedAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		var seen [][]receipt.Receipt
+		log := answering(func(rs []receipt.Receipt) ([]receipt.Status, error) {
+			if seen = append(seen, slices.Clone(rs)); len(seen) < 3 {
+				return nil, receipt.ErrUnknown
+			}
+			return []receipt.Status{receipt.Duplicate}, nil
+		})
+		var m Match
+		final := 0
+		l, stop := running(t, b, log, &LoopOptions{
+			RetryMin: time.Hour, RetryMax: time.Hour, OnFailed: func(_ Match, err error) { t.Error(err) },
+			Finalize: func(_ context.Context, match Match) error { m = match; return nil },
+			OnFinal:  func(Match, receipt.Receipt) { final++ },
+		})
+		bid(t, b, "b", 1, 9)
+		ask(t, b, "a", 1, 9)
+		synctest.Wait()
+		if err := b.Release(m, Bid); err != nil {
+			t.Fatal(err)
+		}
+		b.Cancel("b")
+		stop() // tries once more
+		if len(seen) != 2 {
+			t.Fatalf("%d appends before the end", len(seen))
+		}
+		time.Sleep(time.Minute)
+		stop = run(t, l)
+		if len(seen) != 3 || final != 1 {
+			t.Errorf("%d appends, %d final", len(seen), final)
+		}
+		stop()
+		for _, rs := range seen[1:] {
+			if !slices.Equal(rs, seen[0]) {
+				t.Errorf("first %+v, then %+v", seen[0], rs)
+			}
+		}
+	})
+}
+
+// The pause after a failure begins anew when an append has worked.
+func TestPauseBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		log := faultyLog{before: func(n int) error {
+			if n%4 != 0 {
+				return errDisk
+			}
+			return nil
+		}}
+		_, stop := running(t, b, &log, &LoopOptions{RetryMin: time.Second})
+		for i := range 2 {
+			began := time.Now()
+			bid(t, b, fmt.Sprint("b", i), 1, 9)
+			ask(t, b, fmt.Sprint("a", i), 1, 9)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for k, after := range []time.Duration{0, 1, 3, 7} {
+				if got := log.times[4*i+k].Sub(began); got != after*time.Second {
+					t.Errorf("order %d, append %d: after %v", i, k, got)
+				}
+			}
+		}
+		stop()
+	})
+}
+
+// Work that fails because the loop ends is nobody's fault.
+func TestEndIsNobodysFault(t *testing.T) {
+	for _, fault := range []error{errDisk, ErrBadBid, ErrBadAsk} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook(t, nil)
+			_, stop := running(t, b, new(receipttest.Mem), &LoopOptions{
+				OnFailure: DropBid, OnFailed: func(_ Match, err error) { t.Error(err) },
+				Finalize: func(ctx context.Context, _ Match) error { <-ctx.Done(); return fault },
+			})
+			bid(t, b, "b", 1, 9)
+			ask(t, b, "a", 1, 9)
+			synctest.Wait()
+			stop()
+			want(t, b, "after it", "b", 1, 0, 0)
+			want(t, b, "after it", "a", 1, 0, 0)
+		})
+	}
 }

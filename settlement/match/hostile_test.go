@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +120,42 @@ func TestHostileAccount(t *testing.T) {
 			}
 			b.verify(t)
 		})
+	}
+}
+
+// However long it takes to clear the way, the best bid has the first ask that is
+// not of its account, and a turn ends after so many matches.
+func TestTurnsKeepPriority(t *testing.T) {
+	b := newBook(t, nil)
+	own := func(id string, s Side, price uint64) {
+		put(t, b, Order{ID: id, Account: "hostile", Side: s, Units: 1, Price: price})
+	}
+	own("best", Bid, 100)
+	own("a", Ask, 1)
+	if ms, _ := pass(b); len(ms) != 0 { // both are set aside
+		t.Fatal(show(ms))
+	}
+	for i := range 4 * hold {
+		own(fmt.Sprint("a", i), Ask, 1)
+	}
+	bid(t, b, "second", 1, 99)
+	ask(t, b, "dear", 1, 50)
+	var ms []Match
+	turns := 0
+	for more := true; more; turns++ {
+		ms, more = b.propose(ms, admission.Consumer, 2-len(ms))
+	}
+	if got := show(ms); got != "best-dear 1@50, second-a 1@1" || turns < 4 {
+		t.Errorf("%s in %d turns", got, turns)
+	}
+
+	b = newBook(t, nil)
+	for i := range 4 * hold {
+		bid(t, b, fmt.Sprint("b", i), 1, 1)
+	}
+	ask(t, b, "a", 4*hold, 1)
+	if ms, more := b.propose(nil, admission.Consumer, math.MaxInt); len(ms) > hold || !more {
+		t.Errorf("%d matches in a turn", len(ms))
 	}
 }
 
@@ -314,7 +351,7 @@ func TestManyFailuresKeepNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, nil)
 		var out lines
-		calls, failures := 0, 0
+		var calls, failed atomic.Int64
 		log := faultyLog{before: func(n int) error {
 			if n%2 == 0 {
 				return receipt.ErrUnknown
@@ -324,7 +361,7 @@ func TestManyFailuresKeepNothing(t *testing.T) {
 		l, stop := running(t, b, &log, &LoopOptions{
 			Parallel: 8, Batch: 4, ReturnAfter: 10 * time.Millisecond, RetryMin: 1, RetryMax: 1, Logger: out.logger(),
 			Finalize: func(_ context.Context, m Match) error {
-				switch calls++; calls % 4 {
+				switch calls.Add(1) % 4 {
 				case 0:
 					panic("no")
 				case 1:
@@ -336,7 +373,7 @@ func TestManyFailuresKeepNothing(t *testing.T) {
 				}
 				return errDisk
 			},
-			OnFailed: func(Match, error) { failures++ },
+			OnFailed: func(Match, error) { failed.Add(1) },
 		})
 		const n = 50
 		crowd(t, b, admission.Consumer, n)
@@ -350,9 +387,10 @@ func TestManyFailuresKeepNothing(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		before, was := sizes(), failures
+		before, was := sizes(), failed.Load()
 		time.Sleep(time.Second)
 		synctest.Wait()
+		failures := failed.Load()
 		if failures < was+2000 {
 			t.Errorf("only %d failures", failures)
 		}

@@ -377,3 +377,19 @@ func TestAskedForLongIDs(t *testing.T) {
 		t.Errorf("found %v, cancel %v, replace %v", ok, err1, err2)
 	}
 }
+
+// An id counts on the side on which its order is: what another market wrote into
+// the log is not the order's.
+func TestResumeKnowsTheSide(t *testing.T) {
+	var log receipttest.Mem
+	for _, j := range []Job{{"x", "other", 0, 5}, {"another", "y", 0, 5}} {
+		if _, err := log.Append(t.Context(), []receipt.Receipt{receipt.New(j.String(), "b", "p", 1, epoch)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, s := range map[string]Side{"x": Ask, "y": Bid} {
+		if o := resumed(t, &log, Order{ID: id, Side: s, Units: 9}); o.Units != 9 || o.Filled != 0 {
+			t.Errorf("%v: %+v", s, o)
+		}
+	}
+}

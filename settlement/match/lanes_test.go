@@ -13,6 +13,7 @@ import (
 
 	"github.com/computemarket/computemarket/admission"
 	"github.com/computemarket/computemarket/receipt"
+	"github.com/computemarket/computemarket/receipt/receipttest"
 )
 
 // crowd puts n crossing pairs into a lane.
@@ -108,4 +109,43 @@ func TestStarvationWarning(t *testing.T) {
 		time.Sleep(time.Hour)
 		stop()
 	})
+}
+
+// Turns that industry did not use are not saved up, whatever consumers had.
+func TestTurnsAreNotSavedUp(t *testing.T) {
+	b := newBook(t, nil)
+	l, err := NewLoop(b, new(receipttest.Mem), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	can := [2]bool{true, true}
+	crowd(t, b, admission.Consumer, 1000)
+	if ms := l.share(800, can); len(ms) != 800 {
+		t.Fatalf("%d matches", len(ms))
+	}
+	crowd(t, b, admission.Industrial, 100)
+	industrial := 0
+	for _, m := range l.share(80, can) {
+		if m.Lane == admission.Industrial {
+			industrial++
+		}
+	}
+	if industrial < 10 || industrial > 11 {
+		t.Errorf("%d of 80 are industry's, want one in eight", industrial)
+	}
+}
+
+// A lane starves from the moment on that StarveAfter is over.
+func TestStarvesAtTheMoment(t *testing.T) {
+	var s lanes
+	s.tick(epoch)
+	s.note(0, true, false, 0, time.Second)
+	for _, c := range []struct {
+		after time.Duration
+		is    bool
+	}{{time.Second - 1, false}, {time.Second, true}} {
+		if d, is := s.waiting(admission.Consumer, epoch.Add(c.after), time.Second); d != c.after || is != c.is {
+			t.Errorf("after %v: %v, %v", c.after, d, is)
+		}
+	}
 }

@@ -69,6 +69,30 @@ func TestEngineAskedAgainOnTime(t *testing.T) {
 	})
 }
 
+// The next Run asks at once.
+func TestEngineAskedByTheNextRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		n := 0
+		e := asking(func() settlement.Mode {
+			if n++; n == 1 {
+				panic("I do not know")
+			}
+			return settlement.DryRun
+		})
+		var log receipttest.Mem
+		l, stop := running(t, b, &log, &LoopOptions{Engine: e, RetryMin: time.Hour, RetryMax: time.Hour})
+		bid(t, b, "b", 1, 1)
+		ask(t, b, "a", 1, 1)
+		synctest.Wait()
+		wantJobs(t, &log)
+		stop()
+		stop = run(t, l)
+		wantJobs(t, &log, "b|a|0+1")
+		stop()
+	})
+}
+
 type asking func() settlement.Mode
 
 func (f asking) Mode() settlement.Mode { return f() }
@@ -143,8 +167,9 @@ func TestSlowLogHoldsTheMatches(t *testing.T) {
 			crowdMore(t, b, 3)
 			synctest.Wait()
 		}
-		if n := b.Stats(admission.Consumer).Matches; n != 8 {
-			t.Errorf("%d in flight, want twice the batch", n)
+		// The first append may have begun with less than a batch.
+		if n := b.Stats(admission.Consumer).Matches; n <= 4 || n > 8 {
+			t.Errorf("%d in flight, want a batch and what is being appended", n)
 		}
 		go func() {
 			for range log.in {

@@ -110,12 +110,9 @@ func (b *Book) set(slot uint32, left, held uint64) {
 	rested, is := p.left > 0, open(left, held)
 	switch {
 	case p.level != 0 && is > 0:
-		l := &b.levels[p.level]
-		was := open(p.left, p.held)
-		l.open += is - was
-		if is > was {
-			b.touch(&b.lanes[l.lane])
-		}
+		// No pass is called for: some of it could match before, so whatever crosses
+		// it has been seen.
+		b.levels[p.level].open += is - open(p.left, p.held)
 	case p.level != 0:
 		b.unlink(slot)
 	}

@@ -110,15 +110,12 @@ func (b *Book) best(s *side) rank {
 
 // bestAsideNotOf returns the best order that is set aside and of another account.
 func (b *Book) bestAsideNotOf(s *side, account string) (r rank) {
-	for i, g := range s.top.items[:min(3, len(s.top.items))] {
+	for _, g := range s.top.items[:min(3, len(s.top.items))] {
 		if b.groups[g].account == account {
 			continue
 		}
 		if a := b.groups[g].orders.items[0]; r.slot == 0 || a.before(r) {
 			r = a
-		}
-		if i == 0 {
-			break // the root is better than its children
 		}
 	}
 	return r

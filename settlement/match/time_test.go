@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,13 @@ func TestFarTimes(t *testing.T) {
 			if r, _ := b.Get(o.ID); !r.Since.Equal(first) || !r.Expires.Equal(far) {
 				t.Errorf("now %d: since %v, expires %v; want %v, %v", i, r.Since, r.Expires, first, far)
 			}
+		}
+		o := Order{ID: "back", Account: "x", Lane: admission.Consumer, Side: Bid, Units: 1, Price: 1}
+		if _, err := b.Submit(o, time.Time{}); err != nil { // set back again
+			t.Fatal(err)
+		}
+		if r, _ := b.Get("back"); !r.Since.IsZero() {
+			t.Errorf("now %d: since %v", i, r.Since)
 		}
 		if at, _ := b.NextExpiry(); !at.Equal(far) {
 			t.Errorf("next expiry %v", at)
@@ -326,3 +334,30 @@ func TestClockBeyondReceipts(t *testing.T) {
 		})
 	}
 }
+
+// Of a clock that stands still a moment before something is due, the loop takes no
+// more readings than one in a millisecond.
+func TestClockThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t, nil)
+		at := time.Now()
+		var clock readings
+		clock.at = at
+		_, stop := running(t, b, new(receipttest.Mem), &LoopOptions{Clock: &clock})
+		if _, err := b.Submit(Order{ID: "b", Account: "x", Lane: admission.Consumer, Side: Bid, Units: 1, Price: 1, Expires: at.Add(1)}, at); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		stop()
+		if n := clock.n.Load(); n < 90 || n > 110 {
+			t.Errorf("%d readings in 100 ms", n)
+		}
+	})
+}
+
+type readings struct {
+	at time.Time
+	n  atomic.Int32
+}
+
+func (r *readings) Now() time.Time { r.n.Add(1); return r.at }
