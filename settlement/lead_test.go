@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,13 +182,12 @@ func TestLeaseWhileLeadingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket(t, settlement.Options{})
 		store := &settlementtest.Store{Term: 10 * time.Second}
-		inside, most := 0, 0
+		var inside, most atomic.Int32
 		opts := settlement.Options{Start: settlement.After(0), Leading: func(ctx context.Context) error {
-			inside++
-			most = max(most, inside)
+			most.Store(max(most.Load(), inside.Add(1)))
 			<-ctx.Done()
 			time.Sleep(time.Minute) // receipts of finished work
-			inside--
+			inside.Add(-1)
 			return nil
 		}}
 		a, b := m.standby(store, opts), m.standby(store, opts)
@@ -204,8 +204,8 @@ func TestLeaseWhileLeadingEnds(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(20 * time.Second)
-		if !b.Leads() || most != 1 {
-			t.Errorf("%d loops ran at once; the second leads: %v", most, b.Leads())
+		if !b.Leads() || most.Load() != 1 {
+			t.Errorf("%d loops ran at once; the second leads: %v", most.Load(), b.Leads())
 		}
 		if err := stopB(); err != nil {
 			t.Error(err)
